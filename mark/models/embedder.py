@@ -1,0 +1,131 @@
+"""Sentence embeddings: a BERT-like encoder, the mean over its tokens, unit length."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mark.errors import ModelError
+from mark.models.faults import LOAD_FAULTS, first_line
+from mark.models.quiet import quiet_progress
+
+log = logging.getLogger(__name__)
+
+
+class Embedder:
+    """Turns texts into unit vectors; the dot product of two is their cosine.
+
+    Source: sentence-transformers, `models/Pooling.py` (mean of the token vectors under the
+    attention mask) and `models/Normalize.py`.
+    """
+
+    def __init__(self, folder: Path, batch: int = 64, device: str | torch.device = "cpu") -> None:
+        """Load the encoder.
+
+        Args:
+            folder: A folder of `fetch_model`.
+            batch: Texts a forward pass.
+            device: `cpu`, `cuda`, ...
+
+        Raises:
+            ModelError: The folder is missing, no model or damaged.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"embedder {folder} is missing; run `dvc repro base_model` (or `dvc pull`)")
+        try:
+            with quiet_progress():
+                self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+                model, info = AutoModel.from_pretrained(
+                    folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                    output_loading_info=True,
+                )  # fmt: skip
+        except LOAD_FAULTS as fault:
+            raise ModelError(
+                f"{folder} cannot be loaded ({first_line(fault)}); run `dvc repro -f base_model`"
+            ) from None
+        # The pooler serves BERT's own pre-training; mean pooling does not read it.
+        missing = [key for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
+        if missing:
+            raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}); fetch it anew")
+        self._model = model.to(device).eval()
+        self._device = torch.device(device)
+        self._batch = batch
+        self.max_tokens = _limit(folder, int(model.config.max_position_embeddings))
+        self.dimension = int(model.config.hidden_size)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included."""
+        return [len(ids) for ids in self._ids(texts)]
+
+    def encode(self, texts: Sequence[str], truncate: bool = False) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Args:
+            texts: Any number, in any order.
+            truncate: Cut texts beyond `max_tokens` instead of refusing them.
+
+        Returns:
+            float32 array [len(texts), dimension], rows of length 1.
+
+        Raises:
+            ModelError: A text has more than `max_tokens` tokens and `truncate` is false.
+        """
+        encoded = self._ids(texts)
+        long = [i for i, ids in enumerate(encoded) if len(ids) > self.max_tokens]
+        if long and not truncate:
+            raise ModelError(
+                f"a text of {len(encoded[long[0]])} tokens exceeds the embedder's {self.max_tokens} "
+                f"({texts[long[0]][:60]!r}...); lower ingest.chunk_tokens or shorten the question"
+            )
+        if long:
+            shortened = self._ids([texts[i] for i in long], self.max_tokens)
+            for i, ids in zip(long, shortened, strict=True):
+                encoded[i] = ids
+        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
+        # Longest first: little padding, and a lack of memory shows at once.
+        order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
+        starts = range(0, len(order), self._batch)
+        for start in tqdm(starts, desc="embed", unit="batch", disable=len(starts) < 8 or None):
+            rows = order[start : start + self._batch]
+            vectors[rows] = self._forward([encoded[i] for i in rows])
+        return vectors
+
+    def _ids(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+        if not texts:
+            return []
+        options = {"truncation": True, "max_length": limit} if limit is not None else {}
+        return list(self._tokenizer(list(texts), verbose=False, **options)["input_ids"])
+
+    @torch.inference_mode()
+    def _forward(self, batch: list[list[int]]) -> NDArray[np.float32]:
+        width = max(len(ids) for ids in batch)
+        pad = self._tokenizer.pad_token_id
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in batch])  # [batch, width]
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # [batch, width, dim]
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        unit = torch.nn.functional.normalize(mean, p=2, dim=1)
+        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+
+
+def _limit(folder: Path, positions: int) -> int:
+    """The length that the model was trained for, where sentence_bert_config.json names it."""
+    path = folder / "sentence_bert_config.json"
+    if not path.is_file():
+        return positions
+    try:
+        named = json.loads(path.read_text(encoding="utf-8")).get("max_seq_length")
+    except (ValueError, AttributeError):
+        raise ModelError(f"{path} is damaged; run `dvc repro -f base_model`") from None
+    return min(positions, int(named)) if named is not None else positions

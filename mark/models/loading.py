@@ -1,0 +1,195 @@
+"""Loading model folders: base models, entries (base + LoRA adapter) and the embedder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mark.errors import ModelError
+from mark.files import BASE_MODELS, MODELS, git_root
+from mark.models.embedder import Embedder
+from mark.models.faults import LOAD_FAULTS, first_line
+from mark.models.quiet import quiet_progress
+from mark.models.special_ids import set_special_ids
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Embedder", "load_base", "load_entry", "load_model", "preferred_dtype"]
+
+log = logging.getLogger(__name__)
+
+_ADAPTER = "adapter_model.safetensors"
+
+
+def load_base(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer, in evaluation mode.
+
+    Args:
+        folder: A folder of `fetch_model`.
+        dtype: Of the weights in memory.
+        device: `cpu`, `cuda`, `cuda:0`, ...
+
+    Returns:
+        Model and tokenizer; padding side left, pad and EOS ids set on both.
+
+    Raises:
+        ModelError: The folder is missing, no model, incomplete or damaged.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _need_folder(folder)
+    tokenizer = load_tokenizer(folder)
+    try:
+        with quiet_progress():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+    except LOAD_FAULTS as fault:
+        raise _unreadable(folder, fault) from None
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); fetch it anew")
+    set_special_ids(model, tokenizer)
+    return model.to(device).eval(), tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, padding on the left.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    try:
+        with quiet_progress():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, padding_side="left")
+    except LOAD_FAULTS as fault:
+        raise _unreadable(folder, fault) from None
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def load_entry(
+    entry: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """Load an entry: its base model with the LoRA adapter on top, in evaluation mode.
+
+    `model.disable_adapter()` gives the base model back for a block.
+
+    Args:
+        entry: `models/<entry>/` with entry.json, adapter and tokenizer.
+        dtype: Of the weights in memory.
+        device: `cpu`, `cuda`, ...
+
+    Raises:
+        ModelError: entry.json, adapter or base is missing or damaged.
+    """
+    from peft import PeftModel
+
+    base = entry_base(entry)
+    if not (entry / _ADAPTER).is_file():
+        raise ModelError(f"{entry} holds no {_ADAPTER}; run `dvc repro train` (or `dvc pull`)")
+    model, tokenizer = load_base(base, dtype, device)
+    try:
+        tuned = PeftModel.from_pretrained(model, entry, torch_device=str(device))
+    except LOAD_FAULTS as fault:
+        raise _unreadable(entry, fault, stage="train") from None
+    _check_adapter(tuned, entry)
+    if (entry / "tokenizer_config.json").is_file():
+        tokenizer = load_tokenizer(entry)
+        set_special_ids(tuned.get_base_model(), tokenizer)
+    return tuned.to(device).eval(), tokenizer
+
+
+def entry_base(entry: Path) -> Path:
+    """The folder of an entry's base model.
+
+    Raises:
+        ModelError: entry.json is missing or names no base.
+    """
+    try:
+        base = json.loads((entry / "entry.json").read_text(encoding="utf-8"))["base"]
+    except FileNotFoundError:
+        raise ModelError(f"{entry} holds no entry.json; run `dvc repro train` (or `dvc pull`)") from None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise ModelError(
+            f"{entry}/entry.json names no base ({type(fault).__name__}); run `dvc repro -f train`"
+        ) from None
+    return entry.parent / "base" / str(base)
+
+
+def load_model(
+    name: str, root: Path | None = None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, torch.device]:
+    """Load a base model or an entry by name, on the best device there is.
+
+    Args:
+        name: `transformer` (models/base/transformer) or an entry such as `transformer_lora`.
+        root: The project's root; by default found from the working folder.
+
+    Returns:
+        Model (evaluation mode), tokenizer and device.
+
+    Raises:
+        ModelError: There is no such model; names those that there are.
+    """
+    root = git_root() if root is None else root
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = preferred_dtype(device)
+    base, entry = root / BASE_MODELS / name, root / MODELS / name
+    if name and (base / "config.json").is_file():
+        model, tokenizer = load_base(base, dtype, device)
+        log.info("%s on %s, %s", name, device, dtype)
+        return model, tokenizer, device
+    if name and (entry / "entry.json").is_file():
+        tuned, tokenizer = load_entry(entry, dtype, device)
+        log.info("%s on %s, %s", name, device, dtype)
+        return tuned, tokenizer, device
+    known = sorted({p.parent.name for p in root.glob("models/base/*/config.json")})
+    known += sorted({p.parent.name for p in root.glob("models/*/entry.json")})
+    there = f"there are: {', '.join(known)}" if known else "there are none"
+    raise ModelError(f"no model named {name!r} under {root / MODELS} ({there}); run `dvc repro base_model`")
+
+
+def preferred_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32. For inference."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return torch.bfloat16 if native else torch.float32
+
+
+def _check_adapter(model: PeftModel, entry: Path) -> None:
+    """peft only warns about adapter weights that it does not find; here they are an error."""
+    from peft.utils import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(entry / _ADAPTER, framework="pt") as handle:
+        stored = set(handle.keys())
+    wanted = set(get_peft_model_state_dict(model))
+    if stored != wanted:
+        odd = sorted(stored ^ wanted)
+        raise ModelError(f"{entry}: the adapter does not fit its base ({len(odd)} weights, {odd[0]}, ...)")
+
+
+def _need_folder(folder: Path) -> None:
+    if (folder / "config.json").is_file():
+        return
+    state = "holds no config.json" if folder.is_dir() else "is missing"
+    raise ModelError(f"model folder {folder} {state}; run `dvc repro base_model` (or `dvc pull`)")
+
+
+def _unreadable(folder: Path, fault: Exception, stage: str = "base_model") -> ModelError:
+    """One line for whatever transformers, peft or safetensors raise about a damaged folder."""
+    if isinstance(fault, torch.cuda.OutOfMemoryError):
+        return ModelError(f"{folder} does not fit the GPU's memory; free some or set CUDA_VISIBLE_DEVICES=")
+    return ModelError(f"{folder} cannot be loaded ({first_line(fault)}); run `dvc repro -f {stage}`")
