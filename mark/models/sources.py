@@ -41,7 +41,7 @@ ALLOWED = (
 )
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
 def fetch_model(source: WeightSource, target: Path, seed: int) -> None:
@@ -99,7 +99,7 @@ def _from_hub(source: WeightSource, work: Path) -> str | None:
     repo, revision = _given(source.repo_id, "repo_id"), _given(source.revision, "revision")
     if not _COMMIT.fullmatch(revision) or set(revision) == {"0"}:
         raise ModelError(
-            f"{repo}: revision {revision} is no commit; pin the 40-digit commit hash from the "
+            f"{repo}: revision {revision} is no commit; pin a commit hash (7 to 40 digits) from the "
             "repository's history (model.base.revision)"
         )
     with tempfile.TemporaryDirectory(dir=work) as downloaded:
@@ -113,6 +113,7 @@ def _download_snapshot(repo: str, revision: str, target: Path) -> None:
 
     log.info("fetching %s at %s from the model hub (%s)", repo, revision[:12], HfApi().endpoint)
     try:
+        revision = _full_commit(repo, revision)
         names = HfApi().list_repo_files(repo, revision=revision)
         if any(name.endswith(".safetensors") for name in names):
             snapshot_download(repo, revision=revision, local_dir=target, allow_patterns=list(ALLOWED))
@@ -122,6 +123,8 @@ def _download_snapshot(repo: str, revision: str, target: Path) -> None:
             f"{repo} at {revision[:12]} cannot be fetched from the hub (status {code}); check repo_id, "
             "revision and your access"
         ) from None
+    except ModelError:
+        raise
     except Exception as fault:
         if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -131,6 +134,18 @@ def _download_snapshot(repo: str, revision: str, target: Path) -> None:
         ) from None
     if not any(name.endswith(".safetensors") for name in names):
         raise ModelError(f"{repo} has no safetensors weights (pickle is never loaded); take another repo")
+
+
+def _full_commit(repo: str, revision: str) -> str:
+    """The hub takes whole hashes only; a shortened one is looked up in the repository's history."""
+    from huggingface_hub import HfApi
+
+    if len(revision) == 40:
+        return revision
+    found = [c.commit_id for c in HfApi().list_repo_commits(repo) if c.commit_id.startswith(revision)]
+    if len(found) != 1:
+        raise ModelError(f"{repo}: revision {revision} fits {len(found)} commits; pin the 40-digit hash")
+    return str(found[0])
 
 
 def _from_folder(folder: Path, source: WeightSource, work: Path) -> str | None:

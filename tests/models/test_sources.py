@@ -8,6 +8,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,9 +230,22 @@ def test_hub(tiny_mamba_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert described.architecture == "mamba"
 
 
+def test_hub_looks_up_a_shortened_hash(
+    tiny_mamba_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_hub(monkeypatch, tiny_mamba_dir)
+    history = [SimpleNamespace(commit_id=COMMIT), SimpleNamespace(commit_id="f" * 40)]
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_commits", lambda _, repo: history)
+    fetch_model(source("hub", repo_id="a/b", revision=COMMIT[:7]), tmp_path / "m", 0)
+    assert calls[0]["revision"] == COMMIT
+    history.append(SimpleNamespace(commit_id=COMMIT[:7] + "0" * 33))
+    with pytest.raises(ModelError, match="fits 2 commits; pin the 40-digit hash"):
+        fetch_model(source("hub", repo_id="a/b", revision=COMMIT[:7]), tmp_path / "n", 0)
+
+
 def test_hub_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for revision in ("main", "0" * 40, "A" * 40):
-        with pytest.raises(ModelError, match="is no commit; pin the 40-digit commit hash"):
+        with pytest.raises(ModelError, match="is no commit; pin a commit hash"):
             fetch_model(source("hub", repo_id="a/b", revision=revision), tmp_path / "m", 0)
     # HF_HUB_OFFLINE is set for the tests: the hub cannot be reached
     with pytest.raises(

@@ -1,0 +1,68 @@
+# `make repro` and `make test` are all a newcomer needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PYTHONUNBUFFERED := 1
+# Stages run `python` from .venv; a PYTHONPATH of the caller's could shadow the locked packages.
+unexport PYTHONPATH
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH_INDEX := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
+PROOF := tmp/proof
+
+.PHONY: help install repro test test-long check format clean proof proof-status
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(STAMP)  ## make .venv and install the pinned packages
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"Python {sys.version.split()[0]} found, 3.11 to 3.13 needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the locked packages (about 2 GB on disk with the CPU build of torch) ..."
+	@$(PIP) install --quiet --upgrade "pip>=25"
+	$(PIP) install --quiet --progress-bar on $(TORCH_INDEX) -r requirements.lock
+	@$(PIP) install --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+repro: $(STAMP)  ## run the pipeline: PDFs, model, questions, training, evaluation, one table
+	@mark params --check
+	@dvc repro
+	@mark report
+
+test: check  ## static checks and the test suite
+	@pytest -m "not long and not gpu and not hub"
+
+test-long: $(STAMP)  ## the tests that take minutes each
+	@pytest -m "long" -o timeout=3600
+
+check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/ (under a minute)
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+	@mark params --check
+	@mark held-out --check
+
+format: $(STAMP)  ## rewrite the code in the project's format
+	@ruff check --fix . ; ruff format .
+
+proof: $(STAMP)  ## run the proof profile in the background in a clone of its own; resumes when run again
+	@mark proof --start
+
+proof-status: $(STAMP)  ## how far the proof is
+	@mark proof
+
+clean:  ## remove .venv, caches and what the pipeline wrote (never data/pdfs, feedback or the DVC cache)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info chroma_db .ckpt logs
+	rm -rf data/raw data/pages.jsonl data/chunks.jsonl data/embeddings.npy data/index.json data/ingest_report.json
+	rm -rf data/train_sft.jsonl data/val_sft.jsonl data/test_sft.jsonl data/ledger.json reports/eval reports/timing_*.json
+	rm -rf models/base models/embedder models/*_lora plots/train
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

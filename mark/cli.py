@@ -1,0 +1,277 @@
+"""`mark ...`: one thin function a command; the work stands in the library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mark import __version__
+from mark.commands.stage import set_up_environment, set_up_logging
+from mark.errors import MarkError
+from mark.files import git_root
+
+app = typer.Typer(
+    help="Turns a folder of PDFs into a model that answers questions about them, and proves the gain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+Out = Annotated[Path | None, typer.Option(help="Write here instead of running the DVC stage.")]
+
+
+class StageName(StrEnum):
+    """The stages of the runbook's training manager."""
+
+    data_prep = "data_prep"
+    lora = "lora"
+    eval = "eval"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and more log lines.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Settings of every command."""
+    set_up_logging(debug)
+    set_up_environment()
+
+
+@app.command()
+def add(
+    paths: list[Path], no_dvc: Annotated[bool, typer.Option(help="Copy only; no `dvc add`.")] = False
+) -> None:
+    """Put PDFs (files or folders) into data/pdfs.
+
+    Example: `mark add contracts/ lease.pdf`
+    """
+    from mark.corpus.user_files import add_pdfs
+
+    names = add_pdfs(paths, git_root(), dvc=not no_dvc)
+    typer.echo(
+        f"{len(names)} in data/pdfs: {', '.join(names)}; "
+        "use them with `mark params corpus=folder`, then `make repro`"
+    )
+
+
+@app.command()
+def remove(names: list[str]) -> None:
+    """Take PDFs out of data/pdfs.
+
+    Example: `mark remove lease.pdf`
+    """
+    from mark.corpus.user_files import remove_pdfs
+
+    remove_pdfs(names, git_root())
+    typer.echo(f"removed {', '.join(names)}; `dvc repro` takes them out of the index and the questions")
+
+
+@app.command()
+def snapshot(
+    collection: Annotated[str, typer.Option(help="Name of your Chroma collection.")],
+    chroma: Annotated[str, typer.Option(help="Its folder, or the URL of a Chroma server.")] = "chroma_db",
+    dvc_add: Annotated[bool, typer.Option("--dvc/--no-dvc", help="Track the snapshot with DVC.")] = True,
+) -> None:
+    """Read a collection that you already have, once and unchanged.
+
+    Example: `mark snapshot --collection pdf_docs`
+    """
+    from mark.commands.dvc import dvc
+    from mark.files import COLLECTION_SNAPSHOT
+    from mark.ingest.snapshot import snapshot_collection
+
+    rows = snapshot_collection(chroma, collection, git_root() / COLLECTION_SNAPSHOT)
+    if dvc_add:
+        dvc(["add", "--quiet", str(COLLECTION_SNAPSHOT)], git_root())
+    typer.echo(
+        f"{rows} rows in {COLLECTION_SNAPSHOT}; "
+        "use them with `mark params ingest=collection`, then `make repro`"
+    )
+
+
+@app.command()
+def ingest(
+    report: Annotated[bool, typer.Option("--report", help="Print the last report as a table.")] = False,
+) -> None:
+    """Run the ingest stage; rebuild the Chroma collection where it is missing.
+
+    Example: `mark ingest --report`
+    """
+    from mark.commands.ingest import ingest_table, run_ingest
+
+    typer.echo(ingest_table(git_root()) if report else run_ingest(git_root()))
+
+
+@app.command("data-prep")
+def data_prep(
+    collection: Annotated[
+        str | None, typer.Option(help="Make questions from this Chroma collection.")
+    ] = None,
+    out_dir: Out = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Passages a question.")] = None,
+    max_samples: Annotated[int | None, typer.Option(min=1, help="Kept training examples.")] = None,
+) -> None:
+    """Make questions and splits.
+
+    Example: `mark data-prep --collection pdf_docs --out-dir out/ --top-k 3`
+    """
+    from mark.commands.data_prep import PrepRequest, run_data_prep
+
+    typer.echo(run_data_prep(PrepRequest(collection, out_dir, top_k, max_samples), git_root()))
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Option(help="YAML laid over the train section.")] = None,
+    out_dir: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only (the default).")] = False,
+    confirm_run: Annotated[bool, typer.Option("--confirm-run", help="Really train.")] = False,
+) -> None:
+    """Plan a fine-tuning, or run it.
+
+    Example: `mark train --config conf/train/lora_sft.yaml --dry-run`
+    """
+    from mark.commands.training import TrainRequest, run_training
+
+    if dry_run and confirm_run:
+        raise MarkError("--dry-run and --confirm-run contradict each other; give one of them")
+    typer.echo(run_training(TrainRequest(config, out_dir, confirm_run), git_root()))
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str | None, typer.Option(help="An entry, a base model, or an entry's folder.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="JSONL of examples or hand-written questions.")] = None,
+) -> None:
+    """Evaluate.
+
+    Example: `mark eval --model transformer_lora --dataset data/val_sft.jsonl`
+    """
+    from mark.commands.evaluation import run_eval
+
+    typer.echo(run_eval(model, dataset, git_root()))
+
+
+@app.command()
+def params(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare only.")] = False,
+) -> None:
+    """Compose params.yaml from conf/.
+
+    Example: `mark params experiment=proof train.lora.r=8`
+    """
+    from mark.commands.params import check_params, write_params
+
+    if check:
+        check_params(git_root(), overrides or [])
+        typer.echo("params.yaml equals conf/")
+        return
+    changed = write_params(overrides or [], git_root())
+    typer.echo("params.yaml written" if changed else "params.yaml unchanged")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing and what to do about it.
+
+    Example: `mark doctor`
+    """
+    from mark.commands.doctor import diagnose
+
+    checks = diagnose(git_root())
+    for check in checks:
+        typer.echo(
+            f"{'!!' if check.remedy else 'ok'}  {check.name:18} {check.found}"
+            + (f" -> {check.remedy}" if check.remedy else "")
+        )
+    if any(check.remedy for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    stage: Annotated[StageName, typer.Option(help="What to run.")],
+    confirm: Annotated[bool, typer.Option("--confirm", help="Really run it.")] = False,
+) -> None:
+    """Run one stage with what it needs; without --confirm say what it would do.
+
+    Example: `mark run --stage lora`
+    """
+    from mark.commands.manager import run_stage_by_name
+
+    typer.echo(run_stage_by_name(stage.value, confirm, git_root()))
+
+
+@app.command("held-out", hidden=True)
+def held_out(check: Annotated[bool, typer.Option("--check")] = False) -> None:
+    """Write data/held_out_sections.json from the hand-written questions' citations."""
+    from mark.files import HELD_OUT, read_json
+    from mark.handwritten import held_out_sections, write_held_out
+
+    if not check:
+        typer.echo(str(write_held_out(git_root())))
+    elif read_json(git_root() / HELD_OUT) != held_out_sections(git_root()):
+        raise MarkError(f"{HELD_OUT} is stale; run `mark held-out`")
+
+
+@app.command()
+def report() -> None:
+    """Print the table of the last evaluation.
+
+    Example: `mark report`
+    """
+    from mark.commands.evaluation import last_report
+
+    typer.echo(last_report(git_root()))
+
+
+@app.command()
+def proof(
+    start: Annotated[bool, typer.Option("--start", help="Start or resume it.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Copy a finished proof to docs/proof.")] = False,
+) -> None:
+    """Show, start or keep the proof run.
+
+    Example: `mark proof`
+    """
+    from mark.commands import proof as runner
+
+    if start:
+        typer.echo(runner.start(git_root()))
+    else:
+        typer.echo(runner.keep(git_root()) if keep else runner.status(git_root()))
+
+
+def main() -> None:
+    """The console script: a user's mistake is one plain line, a traceback only with --debug."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except MarkError as fault:
+        if debug:
+            raise
+        typer.echo(f"mark: {fault}", err=True)
+        raise SystemExit(fault.exit_code) from None
+    except BrokenPipeError:
+        os._exit(0)
+    except OSError as fault:
+        if debug:
+            raise
+        typer.echo(
+            f"mark: {fault.strerror or fault}: {fault.filename or ''}; check the path and the free disk",
+            err=True,
+        )
+        raise SystemExit(1) from None

@@ -1,0 +1,165 @@
+"""`mark doctor`: what is there, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mark.config import load_params
+from mark.errors import MarkError
+from mark.files import EMBEDDER, INDEX, read_json
+
+_PACKAGES = (
+    *("dvc", "torch", "transformers", "peft", "accelerate", "datasets", "chromadb", "sentence-transformers"),
+    *("rouge-score", "nltk", "pyyaml", "hydra-core", "pypdfium2", "bm25s", "sacrebleu"),
+)
+_NEEDED_DISK_GB = 5.0
+_NEEDED_MEMORY_GB = 6.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; `remedy` is empty where all is well."""
+
+    name: str
+    found: str
+    remedy: str = ""
+
+
+def diagnose(root: Path) -> list[Check]:
+    """All checks, in the order in which a newcomer would meet the faults."""
+    groups: list[Callable[[Path], Iterator[Check]]] = [
+        _python,
+        _packages,
+        _memory_and_disk,
+        _gpu,
+        _git,
+        _params,
+        _models,
+        _collection,
+        _setup_mode,
+        _dvc,
+    ]
+    checks: list[Check] = []
+    for group in groups:
+        checks.extend(group(root))
+    return checks
+
+
+def _python(root: Path) -> Iterator[Check]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Check(
+        "Python", version, "" if fits else "use Python 3.11 to 3.13: `make clean install PYTHON=python3.11`"
+    )
+
+
+def _packages(root: Path) -> Iterator[Check]:
+    missing = []
+    for name in _PACKAGES:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    found = f"{len(_PACKAGES) - len(missing)} of {len(_PACKAGES)} installed"
+    yield Check("packages", found, f"missing {', '.join(missing)}: `make install`" if missing else "")
+
+
+def _memory_and_disk(root: Path) -> Iterator[Check]:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    short = "" if free >= _NEEDED_MEMORY_GB else f"the demo needs {_NEEDED_MEMORY_GB:.0f} GB: close programs"
+    yield Check("memory", f"{free:.1f} GB free, {os.cpu_count()} cores", short)
+    disk = shutil.disk_usage(root).free / 2**30
+    short = "" if disk >= _NEEDED_DISK_GB else f"{_NEEDED_DISK_GB:.0f} GB needed: `dvc gc -w`, or free space"
+    yield Check("disk", f"{disk:.1f} GB free", short)
+
+
+def _gpu(root: Path) -> Iterator[Check]:
+    try:
+        import torch
+    except ImportError:
+        yield Check("GPU", "unknown without torch", "`make install`")
+        return
+    if torch.cuda.is_available():
+        yield Check("GPU", torch.cuda.get_device_name(0))
+    else:
+        yield Check("GPU", "none; the CPU is used")
+
+
+def _git(root: Path) -> Iterator[Check]:
+    if shutil.which("git") is None:
+        yield Check("git", "not found", "`apt-get install git`")
+        return
+    inside = _run(["git", "rev-parse", "--is-inside-work-tree"], root).strip() == "true"
+    if not inside:
+        yield Check("git", "no repository here", "`git clone` the project, or `git init`")
+        return
+    changed = len(_run(["git", "status", "--porcelain"], root).splitlines())
+    yield Check("git", f"{changed} changed files" if changed else "clean")
+
+
+def _params(root: Path) -> Iterator[Check]:
+    from mark.commands.params import check_params
+
+    try:
+        load_params(root / "params.yaml")
+        check_params(root, [])
+    except MarkError as fault:
+        yield Check("params", str(fault).splitlines()[0], "`mark params`")
+    else:
+        yield Check("params", "params.yaml equals conf/")
+
+
+def _models(root: Path) -> Iterator[Check]:
+    bases = sorted(p.parent.name for p in root.glob("models/base/*/SOURCE.json"))
+    if (root / EMBEDDER / "SOURCE.json").is_file() and bases:
+        yield Check("base models", ", ".join(bases))
+    else:
+        yield Check("base models", "not fetched", "`dvc repro base_model` (or `dvc pull`)")
+    entries = sorted(p.parent.name for p in root.glob("models/*/entry.json"))
+    yield Check("fine-tuned models", ", ".join(entries) or "none", "" if entries else "`make repro`")
+
+
+def _collection(root: Path) -> Iterator[Check]:
+    if not (root / INDEX).is_file():
+        yield Check("collection", "nothing ingested", "`dvc repro ingest`")
+        return
+    index = read_json(root / INDEX)
+    there = (root / "chroma_db" / "chroma.sqlite3").is_file()
+    yield Check(
+        "collection",
+        f"{index['chunks']} chunks" + ("" if there else ", Chroma folder missing"),
+        "" if there else "`mark ingest` rebuilds it",
+    )
+
+
+def _setup_mode(root: Path) -> Iterator[Check]:
+    blocked = os.environ.get("MARK_SETUP_MODE") == "1"
+    yield Check(
+        "training",
+        "blocked by MARK_SETUP_MODE=1" if blocked else "allowed",
+        "`unset MARK_SETUP_MODE` to train" if blocked else "",
+    )
+
+
+def _dvc(root: Path) -> Iterator[Check]:
+    if not (root / ".dvc").is_dir():
+        yield Check("DVC", "not set up", "`dvc init`")
+        return
+    lines = _run([sys.executable, "-m", "dvc", "status", "--quiet"], root, code=True)
+    yield Check(
+        "DVC", "up to date" if lines == "0" else "stages are stale", "" if lines == "0" else "`make repro`"
+    )
+
+
+def _run(command: list[str], root: Path, code: bool = False) -> str:
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return str(done.returncode) if code else done.stdout

@@ -1,0 +1,43 @@
+"""`mark eval` and `mark report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mark.commands.dvc import dvc
+from mark.errors import ConfigError, DataError
+from mark.files import METRICS, read_json
+
+
+def run_eval(model: str | None, dataset: Path | None, root: Path) -> str:
+    """The eval stage, or one model on one dataset.
+
+    Raises:
+        ConfigError: Only one of the two flags was given.
+    """
+    if model is None and dataset is None:
+        dvc(["repro", "-s", "eval"], root)
+        return last_report(root)
+    if model is None or dataset is None:
+        raise ConfigError("give both --model NAME and --dataset FILE, or neither to run the DVC stage")
+    if not dataset.is_file():
+        raise DataError(
+            f"{dataset} is missing; the pipeline writes data/val_sft.jsonl (`dvc repro data_prep`)"
+        )
+    from mark.evaluation import evaluate_dataset
+
+    return evaluate_dataset(model, dataset, root)
+
+
+def last_report(root: Path) -> str:
+    """The tables of all evaluated entries.
+
+    Raises:
+        DataError: Nothing was evaluated yet.
+    """
+    from mark.evaluation.report import summary_text
+
+    files = sorted((root / METRICS).glob("eval_*.json"))
+    if not files:
+        raise DataError("metrics/ holds no evaluation; `make repro` makes one")
+    return "\n\n".join(summary_text(read_json(path)) for path in files)

@@ -1,0 +1,27 @@
+"""`mark ingest`: the stage, the derived collection, and the report as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mark.commands.dvc import dvc
+from mark.config import Ingest, load_section
+from mark.files import INDEX, INGEST_REPORT, read_json
+
+
+def run_ingest(root: Path) -> str:
+    """Run the DVC stage and make sure that the Chroma collection matches its index."""
+    from mark.ingest.index import build_collection
+
+    dvc(["repro", "ingest"], root)
+    settings = load_section(Ingest, "ingest", root / "params.yaml")
+    build_collection(root / INDEX.parent, root / settings.chroma_path, settings.collection)
+    index = read_json(root / INDEX)
+    return f"{index['chunks']} chunks of {index['documents']} documents; collection {settings.collection}"
+
+
+def ingest_table(root: Path) -> str:
+    """data/ingest_report.json as a table: each file, its pages, what was quarantined and the remedy."""
+    from mark.ingest.report import report_table
+
+    return report_table(root / INGEST_REPORT)

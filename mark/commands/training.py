@@ -1,0 +1,88 @@
+"""`mark train`: a dry run unless it is confirmed; with --config outside the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mark.commands.dvc import dvc, refuse_stage_output
+from mark.config import Paths, Train, load_section, load_seed, load_value, read_params, validate
+from mark.errors import ConfigError
+from mark.files import MODELS
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What `mark train` was asked for."""
+
+    config: Path | None
+    out_dir: Path | None
+    confirmed: bool
+
+
+def train_settings(config: Path | None, root: Path) -> Train:
+    """The train section, with a file laid over it.
+
+    Args:
+        config: A group file of conf/train (composed by Hydra) or any YAML with train keys.
+        root: The project's root.
+
+    Raises:
+        ConfigError: The file is missing, or holds an unknown key or a wrong value.
+    """
+    if config is None:
+        return load_section(Train, "train", root / "params.yaml")
+    if not config.is_file():
+        raise ConfigError(f"{config} is missing; the guarded recipe is conf/train/lora_sft.yaml")
+    if config.resolve().parent == (root / "conf/train").resolve():
+        return validate(Train, _composed(config.stem, root), "train", config)
+    return validate(Train, _laid_over(config, root), "train", config)
+
+
+def run_training(request: TrainRequest, root: Path) -> str:
+    """Plan or train; see `mark train --help`.
+
+    Returns:
+        The text to print.
+    """
+    from mark.train import TrainInputs, plan, train
+    from mark.train.guard import check_guards
+
+    base = str(load_value("model", "name", root / "params.yaml"))
+    inputs = TrainInputs.of_project(base=base, paths=load_section(Paths, "paths", root / "params.yaml"))
+    settings, seed = train_settings(request.config, root), load_seed(root / "params.yaml")
+    out = request.out_dir or (
+        MODELS / f"{base}_lora" if request.config is None else Path("runs") / f"{base}_lora"
+    )
+    if not request.confirmed:
+        return plan(inputs, settings, seed, out).as_text()
+    check_guards(settings, confirmed=True)
+    if request.config is None and request.out_dir is None:
+        dvc(["repro", "-s", "train"], root)
+        return f"{out} is trained; `mark eval` measures it"
+    refuse_stage_output([out], root)
+    train(inputs, settings, seed, out, confirmed=True)
+    return f"{out} is trained; `mark eval --model {out} --dataset FILE` measures it"
+
+
+def _composed(option: str, root: Path) -> Any:
+    import yaml
+
+    from mark.commands.params import compose
+
+    return yaml.safe_load(compose([f"train={option}"], root))["train"]
+
+
+def _laid_over(config: Path, root: Path) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        over = OmegaConf.to_container(OmegaConf.load(config), resolve=True)
+        inner = over.get("train", over) if isinstance(over, dict) else over
+        merged = OmegaConf.merge(read_params(root / "params.yaml")["train"], inner)
+        return OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as fault:
+        raise ConfigError(f"{config}: {str(fault).splitlines()[0]}; see conf/train/ for the keys") from None

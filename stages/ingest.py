@@ -1,0 +1,22 @@
+"""data/raw (or data/collection.jsonl) -> pages, chunks, embeddings, index, report, chroma_db."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mark.commands.stage import run_stage
+from mark.config import Ingest, load_section
+from mark.files import EMBEDDER, INDEX
+from mark.ingest import ingest
+from mark.ingest.index import build_collection
+
+
+def main() -> None:
+    """Read the documents, then bring the derived Chroma collection up to date."""
+    settings = load_section(Ingest, "ingest")
+    ingest(settings, Path(settings.input), EMBEDDER, INDEX.parent)
+    build_collection(INDEX.parent, Path(settings.chroma_path), settings.collection)
+
+
+if __name__ == "__main__":
+    run_stage("ingest", main)

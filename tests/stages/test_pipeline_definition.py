@@ -1,0 +1,92 @@
+"""dvc.yaml, the stages and the library agree on what is read."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+READERS = {"load_section", "load_value", "load_seed"}
+
+
+def _reads(stage: str) -> set[str]:
+    """The params that a stage's file reads: `load_section(X, "train")`, `load_value("train", "key")`."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS):
+            continue
+        texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        found.add("seed" if node.func.id == "load_seed" else ".".join(texts))
+    return found
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_stage_reads_exactly_what_it_declares(stage: str) -> None:
+    assert _reads(stage) == set(PIPELINE[stage]["params"])
+
+
+def test_only_stages_and_commands_read_params() -> None:
+    allowed = {"mark/config.py", "mark/cli.py"}
+    for path in sorted((ROOT / "mark").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name in allowed or name.startswith("mark/commands/"):
+            continue
+        calls = set(
+            re.findall(r"\b(load_section|load_value|load_seed|load_params|read_params)\(", path.read_text())
+        )
+        assert not calls, f"{name} reads params.yaml by {calls}"
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
+    deps = set(PIPELINE[stage]["deps"])
+    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"))
+    modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    packages = {m.split(".")[1] for m in modules if m.startswith("mark.")} - {"commands", "config", "files"}
+    assert {f"mark/{p}" for p in packages} <= deps
+    assert {f"stages/{stage}.py", "requirements.lock"} <= deps
+
+
+def test_stage_files_are_thin() -> None:
+    for path in sorted((ROOT / "stages").glob("*.py")):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 40, path
+
+
+def test_every_cached_out_is_ignored_by_git_and_every_metric_is_not() -> None:
+    outs, kept = [], []
+    for stage in PIPELINE.values():
+        outs += stage.get("outs", [])
+        for item in [*stage.get("metrics", []), *stage.get("plots", [])]:
+            path, options = next(iter(item.items())) if isinstance(item, dict) else (item, {})
+            (kept if options.get("cache") is False else outs).append(path)
+    names = {"${model.name}": "transformer", "${item.entry}": "transformer_lora"}
+
+    def ignored(path: str) -> bool:
+        for key, value in names.items():
+            path = path.replace(key, value)
+        return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+
+    assert [path for path in outs if not ignored(path)] == []
+    assert [path for path in kept if ignored(path)] == []
+
+
+def test_lock_pins_public_versions_only() -> None:
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+
+
+def test_no_file_of_the_project_names_a_place_of_its_making() -> None:
+    names = ["/" + "work/", "pypi" + ".org", "files.python" + "hosted", "../" + "shared"]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".yaml", ".toml", ".json", ".lock", ""}:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            assert not [n for n in names if n in text], Path(name)

@@ -1,0 +1,136 @@
+"""The real stages through `dvc repro` on experiment=smoke: a tiny random model and three small PDFs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    bin_folder = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(folder)}
+
+
+def call(folder: Path, *command: str) -> str:
+    """Run a command in the project; its output is shown when it fails."""
+    done = subprocess.run(
+        list(command), cwd=folder, env=_environment(folder), text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Run DVC in the project."""
+    return call(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+def mark(folder: Path, *arguments: str) -> str:
+    """Run the CLI in the project."""
+    return call(folder, sys.executable, "-m", "mark", *arguments)
+
+
+def clone_of_working_tree(target: Path) -> Path:
+    """A git repository with the files of this working tree, committed, as a user would clone it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and not name.startswith("docs/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "clone"]):
+        subprocess.run(
+            ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", *command],
+            cwd=target,
+            check=True,
+        )
+    return target
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path) -> Path:
+    """A clone in which the smoke profile ran once, on the user's own PDFs."""
+    folder = clone_of_working_tree(tmp_path_factory.mktemp("clone"))
+    for key, value in (("user.name", "test"), ("user.email", "test@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
+    mark(folder, "add", str(three_pdfs))
+    mark(folder, "params", "experiment=smoke")
+    dvc(folder, "repro")
+    return folder
+
+
+def test_every_stage_wrote_its_outputs(project: Path) -> None:
+    metrics = json.loads((project / "metrics/eval_random_lora.json").read_text())
+    assert list(metrics) == ["eval_random_lora"]
+    entry = json.loads((project / "models/random_lora/entry.json").read_text())
+    assert entry["random"] is True
+    assert (project / "chroma_db/chroma.sqlite3").is_file()
+    ledger = json.loads((project / "data/ledger.json").read_text())
+    assert ledger
+
+
+def test_second_run_runs_no_stage(project: Path) -> None:
+    output = dvc(project, "repro")
+    assert "Running stage" not in output
+    assert output.count("didn't change, skipping") >= 6
+
+
+def test_report_prints_the_table(project: Path) -> None:
+    output = mark(project, "report")
+    assert "tuned_retrieval" in output or "tuned" in output
+    assert "cannot tell" in output
+
+
+def test_user_pdf_survives_change_of_corpus_and_queued_experiment(project: Path) -> None:
+    before = (project / "data/pdfs/lease.pdf").read_bytes()
+    call(project, "git", "add", "-A")
+    call(project, "git", "commit", "-qm", "smoke")
+    dvc(
+        project,
+        "exp",
+        "run",
+        "--queue",
+        "-n",
+        "queued",
+        "-S",
+        "experiment=smoke",
+        "-S",
+        "ingest.chunk_tokens=48",
+    )
+    dvc(project, "exp", "run", "--run-all")
+    shown = dvc(project, "exp", "show", "--csv")
+    assert "queued" in shown and "Failed" not in shown
+    mark(project, "params", "experiment=smoke", "corpus.documents=[lease,policy]")
+    dvc(project, "repro", "corpus")
+    assert sorted(p.name for p in (project / "data/raw").glob("*.pdf")) == ["lease.pdf", "policy.pdf"]
+    assert (project / "data/pdfs/lease.pdf").read_bytes() == before
+    mark(project, "remove", "lease.pdf")
+    assert not (project / "data/pdfs/lease.pdf").exists()
+    assert (project / "data/pdfs/statute.pdf").exists()
+
+
+def test_guarded_config_fails_and_former_outs_come_back(project: Path) -> None:
+    adapter = project / "models/random_lora/adapter_model.safetensors"
+    mark(project, "params", "experiment=smoke")
+    dvc(project, "checkout", "models/random_lora")
+    before = adapter.read_bytes()
+    mark(project, "params", "experiment=smoke", "train=lora_sft")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "-s", "train"], cwd=project, env=_environment(project),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "dry_run" in done.stdout + done.stderr
+    mark(project, "params", "experiment=smoke")
+    dvc(project, "checkout", "models/random_lora")
+    assert adapter.read_bytes() == before
