@@ -94,7 +94,8 @@ class Ingest(Section):
 class Retrieval(Section):
     top_k: int = Field(ge=1, le=20)  # passages in a prompt
     candidates: int = Field(ge=1)  # of each ranking, before fusion
-    rrf_k: int = Field(ge=1)  # reciprocal rank fusion: 1 / (rrf_k + rank)
+    fusion: Literal["score", "rank"]  # weighted sum of scaled scores, or of reciprocal ranks
+    rrf_k: int = Field(ge=1)  # fusion=rank: 1 / (rrf_k + rank)
     dense_weight: float = Field(ge=0.0)
     bm25_weight: float = Field(ge=0.0)
 

@@ -1,0 +1,169 @@
+"""Each quarantine code from a file that really has that fault; the other files are read."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pikepdf
+import pytest
+
+from mark.ingest.layout import RawDocument
+from mark.ingest.pdf import _Reading, read_pdf, read_pdfs
+from mark.ingest.report import REMEDIES, QuarantinedFile
+
+LINES = ["Article 1 Scope", "This contract applies to all deliveries of bread."]
+
+
+def image_pdf(path: Path, share: float, pages: int = 1) -> Path:
+    """Pages with one grey image over a share of their height and no text."""
+    from PIL import Image
+    from reportlab.lib.utils import ImageReader
+    from reportlab.pdfgen.canvas import Canvas
+
+    picture = io.BytesIO()
+    Image.new("L", (40, 40), 128).save(picture, "PNG")
+    canvas = Canvas(str(path), pagesize=(595, 842), invariant=1)
+    for _ in range(pages):
+        canvas.drawImage(ImageReader(io.BytesIO(picture.getvalue())), 0, 0, 595, 842 * share)
+        canvas.showPage()
+    canvas.save()
+    return path
+
+
+def bomb_pdf(path: Path) -> Path:
+    """One page whose content unpacks to 290 MB: pdfium ends the process when memory is out."""
+    pdf = pikepdf.new()
+    pdf.add_blank_page(page_size=(600, 800))
+    font = pikepdf.Dictionary(
+        Type=pikepdf.Name.Font, Subtype=pikepdf.Name.Type1, BaseFont=pikepdf.Name.Helvetica
+    )
+    pdf.pages[0].Contents = pdf.make_stream(b"BT /F1 12 Tf 100 100 Td (x) Tj ET\n" * 8_500_000)
+    pdf.pages[0].Resources = pikepdf.Dictionary(Font=pikepdf.Dictionary(F1=font))
+    pdf.save(path)
+    return path
+
+
+def quarantined(path: Path, settings) -> QuarantinedFile:
+    result = read_pdf(path, path.parent, settings)
+    assert isinstance(result, QuarantinedFile)
+    assert result.file == path.name
+    assert result.remedy == REMEDIES[result.code]
+    return result
+
+
+def test_encrypted(tmp_path, text_pdf, settings):
+    with pikepdf.open(text_pdf(tmp_path / "plain.pdf", LINES)) as pdf:
+        pdf.save(tmp_path / "locked.pdf", encryption=pikepdf.Encryption(user="secret", owner="secret"))
+    assert quarantined(tmp_path / "locked.pdf", settings()).code == "encrypted"
+
+
+def test_a_file_that_only_forbids_printing_is_read(tmp_path, text_pdf, settings):
+    with pikepdf.open(text_pdf(tmp_path / "plain.pdf", LINES)) as pdf:
+        pdf.save(tmp_path / "open.pdf", encryption=pikepdf.Encryption(user="", owner="secret"))
+    assert isinstance(read_pdf(tmp_path / "open.pdf", tmp_path, settings()), RawDocument)
+
+
+def test_corrupt(tmp_path, settings):
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7\nnot a pdf at all")
+    assert quarantined(tmp_path / "bad.pdf", settings()).code == "corrupt"
+
+
+def test_empty_file(tmp_path, settings):
+    (tmp_path / "zero.pdf").touch()
+    assert quarantined(tmp_path / "zero.pdf", settings()).code == "empty"
+
+
+def test_no_pages(tmp_path, settings):
+    pikepdf.new().save(tmp_path / "pageless.pdf")
+    bad = quarantined(tmp_path / "pageless.pdf", settings())
+    assert (bad.code, bad.detail) == ("empty", "0 pages")
+
+
+def test_no_text(tmp_path, text_pdf, settings):
+    bad = quarantined(text_pdf(tmp_path / "blank.pdf", [], []), settings())
+    assert (bad.code, bad.pages) == ("no_text", 2)
+
+
+def test_too_little_text_everywhere(tmp_path, text_pdf, settings):
+    path = text_pdf(tmp_path / "few.pdf", ["page one"], ["page two"])  # 7 characters each, 20 wanted
+    assert quarantined(path, settings()).code == "no_text"
+    assert isinstance(read_pdf(path, tmp_path, settings(min_page_chars=5)), RawDocument)
+
+
+def test_needs_ocr(tmp_path, settings):
+    bad = quarantined(image_pdf(tmp_path / "scan.pdf", share=0.9, pages=2), settings())
+    assert (bad.code, bad.page, bad.pages) == ("needs_ocr", 1, 2)
+    assert quarantined(image_pdf(tmp_path / "logo.pdf", share=0.3), settings()).code == "no_text"
+
+
+def test_too_large(tmp_path, text_pdf, settings):
+    path = text_pdf(tmp_path / "long.pdf", LINES, LINES, LINES)
+    bad = quarantined(path, settings(max_pages=2))
+    assert (bad.code, bad.detail, bad.pages) == ("too_large", "3 pages", 3)
+    with path.open("ab") as handle:
+        handle.write(b"\n" * (1 << 20))
+    assert quarantined(path, settings(max_file_mb=1)).code == "too_large"
+
+
+def test_timeout(tmp_path, text_pdf, settings):
+    bad = quarantined(text_pdf(tmp_path / "slow.pdf", LINES), settings(timeout_s=0.01))
+    assert (bad.code, bad.detail) == ("timeout", "more than 0.01 s")
+
+
+def test_crash_costs_one_file(tmp_path, text_pdf, settings):
+    files = [bomb_pdf(tmp_path / "bomb.pdf"), text_pdf(tmp_path / "good.pdf", LINES, title="Bread")]
+    results = dict(read_pdfs(files, tmp_path, settings(memory_mb=256)))
+    bad, good = results[files[0]], results[files[1]]
+    assert isinstance(bad, QuarantinedFile) and isinstance(good, RawDocument)
+    assert (bad.code, bad.page, bad.pages) == ("crashed", 1, 1)
+    assert "SIGABRT" in bad.detail or "SIGSEGV" in bad.detail or "memory" in bad.detail
+    assert good.title == "Bread"
+
+
+def test_pages_without_text_are_named(tmp_path, text_pdf, settings):
+    image_pdf(tmp_path / "scan.pdf", share=0.9)
+    with (
+        pikepdf.open(text_pdf(tmp_path / "text.pdf", LINES, [], LINES)) as pdf,
+        pikepdf.open(tmp_path / "scan.pdf") as scan,
+    ):
+        pdf.pages.append(scan.pages[0])
+        pdf.save(tmp_path / "mixed.pdf")
+    result = read_pdf(tmp_path / "mixed.pdf", tmp_path, settings())
+    assert isinstance(result, RawDocument)
+    assert [page.page for page in result.pages] == [1, 3]
+    assert result.dropped == {2: "blank", 4: "needs_ocr"}
+    assert result.page_count == 4
+
+
+def test_order_names_and_titles(tmp_path, text_pdf, settings):
+    (tmp_path / "sub").mkdir()
+    files = [
+        text_pdf(tmp_path / "b.pdf", LINES, title="Microsoft Word - final.doc"),
+        text_pdf(tmp_path / "sub" / "a.pdf", LINES, title="Rules"),
+    ]
+    found = [result for _, result in read_pdfs(files, tmp_path, settings())]
+    assert [(document.document, document.title) for document in found] == [("b", "b"), ("sub/a", "Rules")]
+
+
+def test_lines_carry_their_print(tmp_path, settings):
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(tmp_path / "bold.pdf"), pagesize=(595, 842))
+    canvas.setFont("Helvetica-Bold", 14)
+    canvas.drawString(72, 700, "Article 1")
+    canvas.setFont("Helvetica", 10)
+    canvas.drawString(72, 680, "The seller shall deliver the bread.")
+    canvas.save()
+    document = read_pdf(tmp_path / "bold.pdf", tmp_path, settings())
+    heading, body = document.pages[0].lines
+    assert (heading.size, heading.bold, heading.baseline) == (14.0, True, 700.0)
+    assert (body.size, body.bold, body.baseline) == (10.0, False, 680.0)
+    assert heading.left == pytest.approx(72, abs=2)
+
+
+def test_page_at_fault_is_the_one_being_read():
+    output = b'{"kind": "document", "pages": 5, "title": ""}\n{"kind": "page", "page": 1, "text": ""}\n{"kin'
+    reading = _Reading.parse(output)
+    assert reading.page_at_fault == 2  # page 1 came through whole
+    assert not reading.complete
