@@ -1,0 +1,48 @@
+"""Questions with answers from passages: rules, filters, splits, leak check, ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mark.config import DataPrep, Retrieval
+
+if TYPE_CHECKING:
+    from mark.data_prep.ledger import Ledger
+
+__all__ = ["prepare"]
+
+
+def prepare(
+    data: Path, embedder: Path, settings: DataPrep, retrieval: Retrieval, seed: int, out: Path
+) -> Ledger:
+    """Make train_sft.jsonl, val_sft.jsonl, test_sft.jsonl and ledger.json.
+
+    Args:
+        data: Folder of ingest's outputs and, where it exists, held_out_sections.json.
+        embedder: The embedding model that ingest used.
+        settings: The section `data_prep`.
+        retrieval: The section `retrieval`: the contexts are what this retriever returns.
+        seed: The run's seed.
+        out: Where the four files go.
+
+    Returns:
+        The ledger as written.
+
+    Raises:
+        MarkError: See `mark.data_prep.build.build_dataset`.
+    """
+    from mark.data_prep.build import build_dataset
+    from mark.data_prep.split import HeldOut
+    from mark.files import HELD_OUT, LEDGER, PAGES, TEST_SFT, TRAIN_SFT, VAL_SFT, read_jsonl, write_json, write_jsonl
+    from mark.records import Page
+    from mark.retrieval import Retriever
+
+    retriever = Retriever.open(data, embedder, retrieval)
+    pages = read_jsonl(data / PAGES.name, Page)
+    dataset = build_dataset(pages, retriever, settings, HeldOut.read(data / HELD_OUT.name), retrieval.top_k, seed)
+    write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])
+    write_jsonl(out / VAL_SFT.name, dataset.rows["val"])
+    write_jsonl(out / TEST_SFT.name, dataset.rows["test"])
+    write_json(out / LEDGER.name, dataset.ledger.model_dump(mode="json"))
+    return dataset.ledger

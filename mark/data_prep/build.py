@@ -1,0 +1,161 @@
+"""The whole of data_prep on chunks in memory: split, ask, filter, retrieve, check, account."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mark.config import DataPrep
+from mark.data_prep.candidates import Candidate, balanced, cheap_fault, make_candidates
+from mark.data_prep.leak import check_leaks
+from mark.data_prep.ledger import Book, Corpus, Ledger, close
+from mark.data_prep.naming import document_names
+from mark.data_prep.phrases import Casing
+from mark.data_prep.rules import Source, chosen_rules
+from mark.data_prep.select import Selection
+from mark.data_prep.similarity import QuestionIndex, near_copies
+from mark.data_prep.split import HeldOut, Splits, assign_splits
+from mark.data_prep.unanswerable import (
+    Foreign,
+    aspect_questions,
+    bank_questions,
+    other_document_questions,
+)
+from mark.errors import DataError
+from mark.records import Chunk, Example, Page, Split
+from mark.retrieval import Retriever
+from mark.seeding import derived_seed
+
+log = logging.getLogger(__name__)
+
+ORDER: tuple[Split, ...] = ("test", "val", "train")  # who is filled first keeps a question asked twice
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of each split and their account."""
+
+    rows: dict[Split, list[Example]]
+    ledger: Ledger
+    splits: Splits
+
+
+def build_dataset(
+    pages: Sequence[Page], retriever: Retriever, settings: DataPrep, held_out: HeldOut, top_k: int, seed: int
+) -> Dataset:
+    """Make the examples of all splits.
+
+    Args:
+        pages: All pages; empty where only chunks are known.
+        retriever: The deployed one, over all chunks.
+        settings: The section `data_prep`.
+        held_out: Sections that hand-written questions cite.
+        top_k: Passages in a prompt.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: An unknown rule family or held-out document.
+        DataError: No question could be made.
+        LeakError: Training and held-out data overlap.
+    """
+    rules = chosen_rules(settings.rules)
+    chunks = sorted(retriever.chunks.values(), key=lambda chunk: (chunk.document, chunk.start, chunk.chunk_id))
+    splits = assign_splits(chunks, settings, held_out, seed)
+    split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
+    barred = _barred(chunks, split_of)
+    casing = Casing(chunk.text for chunk in chunks)
+    book = Book()
+    pool: dict[Split, list[Candidate]] = {name: [] for name in ORDER}
+    sources: dict[Split, list[Source]] = {name: [] for name in ORDER}
+    open_chunks = [chunk for chunk in chunks if chunk.chunk_id not in barred]
+    for candidate, source in make_candidates(open_chunks, rules, casing, seed):
+        split = split_of[candidate.chunk.chunk_id]
+        if not sources[split] or sources[split][-1] is not source:
+            sources[split].append(source)
+        if fault := cheap_fault(candidate, settings):
+            book.enter(split, candidate, fault)
+        else:
+            pool[split].append(candidate)
+    log.info("%d questions made, %d of them sound", len(book.entries) + sum(map(len, pool.values())), sum(map(len, pool.values())))
+    asked = QuestionIndex()
+    targets: dict[Split, int] = {"test": settings.max_test, "val": settings.max_val, "train": settings.max_samples}
+    page_of = _page_finder(pages)
+    foreign = _Foreign(chunks, casing, seed)
+    rows: dict[Split, list[Example]] = {}
+    for name in ORDER:
+        selection = Selection(
+            name, targets[name], settings, top_k, retriever, _visible(name, split_of, barred), page_of, book, asked, seed
+        )
+        selection.fill(balanced(pool[name], seed))
+        selection.add_foreign(foreign.questions(name, sources[name]))
+        rows[name] = _shuffled(selection.rows, seed)
+        log.info("%s: %d examples", name, len(rows[name]))
+    if not rows["train"]:
+        raise DataError(
+            f"no training question could be made from {len(chunks)} chunks; the rules read English legal and "
+            "technical prose: add such PDFs, or raise data_prep.round_trip_k and data_prep.max_answer_words"
+        )
+    check_leaks(rows, splits, retriever.chunks)
+    ledger = close(book, Corpus(pages, chunks, split_of, barred, splits.by), rows)
+    return Dataset(rows, ledger, splits)
+
+
+def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split]) -> frozenset[str]:
+    """Training and validation chunks that repeat text of a split which they must not know."""
+    train = [c for c in chunks if split_of[c.chunk_id] == "train"]
+    val = [c for c in chunks if split_of[c.chunk_id] == "val"]
+    test = [c for c in chunks if split_of[c.chunk_id] == "test"]
+    return frozenset([*near_copies(train, [*test, *val]), *near_copies(val, test)])
+
+
+def _visible(name: Split, split_of: dict[str, Split], barred: frozenset[str]) -> frozenset[str]:
+    """Chunks that may be shown as contexts: train sees train, val all but test, test everything."""
+    seen: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("train", "val"), "test": ("train", "val", "test")}
+    return frozenset(
+        chunk_id
+        for chunk_id, split in split_of.items()
+        if split in seen[name] and (name == "test" or chunk_id not in barred)
+    )
+
+
+def _page_finder(pages: Sequence[Page]):  # type: ignore[no-untyped-def]
+    by_document: dict[str, list[Page]] = {}
+    for page in sorted(pages, key=lambda page: (page.doc_id, page.offset, page.page)):
+        by_document.setdefault(page.doc_id, []).append(page)
+
+    def page_of(chunk: Chunk, start: int) -> int:
+        """The physical page on which a position of the chunk stands."""
+        at = chunk.start + start
+        passed = [page.page for page in by_document.get(chunk.doc_id, []) if page.offset <= at and page.text]
+        return passed[-1] if passed else chunk.pages[0]
+
+    return page_of
+
+
+class _Foreign:
+    """Hands out questions without answers; one bank serves all splits, so that none repeats."""
+
+    def __init__(self, chunks: Sequence[Chunk], casing: Casing, seed: int) -> None:
+        self._texts: dict[str, str] = {}
+        for chunk in chunks:
+            self._texts[chunk.document] = f"{self._texts.get(chunk.document, '')} {chunk.text.lower()}"
+        self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
+        self._bank = iter(bank_questions(" ".join(self._texts.values()), seed))
+        self._seed = seed
+
+    def questions(self, split: Split, sources: Sequence[Source]) -> dict[str, Iterator[Foreign]]:
+        """By kind, each in a seeded order."""
+        seed = derived_seed(self._seed, split)
+        return {
+            "aspect": aspect_questions(sources, seed),
+            "other_document": other_document_questions(sources, self._names, self._texts, seed),
+            "bank": self._bank,
+        }
+
+
+def _shuffled(rows: list[Example], seed: int) -> list[Example]:
+    ordered = sorted(rows, key=lambda row: row.example_id)
+    random.Random(derived_seed(seed, "rows")).shuffle(ordered)
+    return ordered

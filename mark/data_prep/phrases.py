@@ -1,0 +1,248 @@
+"""Noun phrases as people say them: short, without cross-references, lower-cased where common."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from mark.data_prep import verbs
+
+_REFERENCE_PATTERN = (
+    r",? ?(?:(?:as )?(?:referred to|set out|laid down|provided for|defined|specified|mentioned|listed|described|"
+    r"established|required|enumerated|covered|envisaged|adopted|made|issued|taken) (?:in|by|under|pursuant to|at|for in)"
+    r"|pursuant to|in accordance with|under|within the meaning of|as required by|in points?|by|for in|of)"
+    r" (?:the (?:first|second|third|fourth|fifth|previous|said) (?:subparagraph|paragraph|sentence)|"
+    r"(?:paragraphs?|points?|clauses?|sub-clauses?|[Aa]rticles?|Annex(?:es)?|Sections?|Chapters?|Part|"
+    r"this (?:paragraph|[Aa]rticle|clause|Chapter|Section|Part|point)|that (?:paragraph|[Aa]rticle|clause))"
+    r"(?: (?:\(?\d+[A-Z]{0,3}\)?(?:\(\w+\))*|[IVX]+|[A-Z]|\([a-z]+\))\b\)?(?:\([a-z0-9]+\))*)?"
+    r"(?:,? (?:and|or|to|points?|paragraphs?|of|thereof|first subparagraph|second subparagraph|"
+    r"(?:\d+|\(\w+\))(?:\(\w+\))*)(?![a-z]))*"
+    r"(?: of (?:(?:this|that) (?:Regulation|Directive|Article|article)|{act}))?),?"
+    r"|,? ?(?:(?:as )?(?:referred to|set out|laid down|provided for|defined|specified|required|established|adopted)"
+    r" (?:in|by|under|pursuant to)|pursuant to|in accordance with|under|within the meaning of|in line with|of) {act}"
+    r"(?:(?:,| and| or) {act})*"
+).replace(
+    "{act}",
+    r"(?:(?:Implementing |Delegated |Council |Framework )?(?:Regulations?|Directives?|Decisions?|Recommendations?) "
+    r"(?:\((?:EU|EC|EEC|Euratom)(?:, Euratom)?\) )?(?:No )?\d+/\d+(?:/\w+)?)",
+)
+_REFERENCE = re.compile(_REFERENCE_PATTERN)
+_DANGLING = re.compile(
+    r"\b(?:this|these|those|such|said|aforesaid|thereof|thereto|therein|thereon|therefor|therewith|thereunder|"
+    r"hereby|herein|former|latter|it|itself|they|them|he|she|him|his|her|hers|subparagraphs?|paragraphs?|"
+    r"points?|clauses?|sub-clauses?|the following|above-mentioned|abovementioned|foregoing|same|thereafter|"
+    r"articles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|Part|Chapter|"
+    r"the day following|Section|Title|proviso|hereinafter|concerned|question|relevant|as the case may be|\w+\))\b|[\[\]*;“”]|\d ?\["
+)
+_BREAKS = (" which ", " who ", " that ", " whose ", " whom ", " where ", " including ", " such as ", " as well as ")
+_PREPOSITIONS = frozenset(
+    """for in with from on at within between under against by concerning regarding through during via over after
+    without""".split()
+)
+_NEEDS_MORE = frozenset(
+    """respect accordance view order relation effect connection addition access compliance consultation account
+    necessary required related relevant attention consideration competent interest responsible based impact
+    influence set regard light subject case event basis terms pursuance virtue means way such that which resulting
+    arising charge force place manner nature of to and or the a an its their any""".split()
+)
+_TRAILING = re.compile(
+    r"[ ,]+(?:and|or|of|the|a|an|to|in|for|by|with|from|on|at|as|under|where|which|that|than|into|any|all|its|their|"
+    r"shall|may|not|between|relating|concerning|each|every|those|such|is|are|be|own|other|thereof|both|necessary|required|relevant|"
+    r"only|also|not|so|when|if|referred|resulting|arising|regarding|through|via|within|during|allowing|specifying|"
+    r"setting|establishing|containing|including|concerned|respectively)$"
+)
+_DETERMINERS = frozenset(
+    """the a an each every any all no some both such this that these those where when if in on for to by at
+    persons only where upon""".split()
+)
+_STOP = frozenset(
+    """the a an of to in for and or by on with as at be is are was were it its that this which who what when how
+    under from not any all may must shall can do does has have had law rule rules about if into their there than
+    other such one""".split()
+)
+
+
+class Casing:
+    """Knows which words a corpus writes small, so that a sentence's first word can be lower-cased."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Count words inside sentences.
+
+        Args:
+            texts: The corpus.
+        """
+        self._low: Counter[str] = Counter()
+        self._high: Counter[str] = Counter()
+        self.acronyms: set[str] = set()
+        for text in texts:
+            self._low.update(re.findall(r"\b[a-z][a-z-]+\b", text))
+            self.acronyms.update(re.findall(r"\b[A-Z]{2,6}\b", text))
+            self._high.update(w.lower() for w in re.findall(r"(?<=[a-z,] )[A-Z][a-z-]+\b", text))
+
+    def lower_first(self, text: str) -> str:
+        """`Providers of ...` -> `providers of ...`; names stay."""
+        first, _, rest = text.partition(" ")
+        word = first.lower()
+        if not first[:1].isupper() or first[1:] != word[1:]:
+            return text
+        second = rest.split(" ", 1)[0]
+        named = second[:1].isupper() and word not in _DETERMINERS
+        named = named and not (second.isupper() and "-" in word)
+        if word in _DETERMINERS or (not named and self._low[word] > self._high[word]):
+            return word + text[len(first) :]
+        return text
+
+
+def without_references(text: str) -> str:
+    """Strip parentheses and cross-references such as `referred to in Article 9(1)`."""
+    text = re.sub(r" ?\((?!EU|EC)[^()]*\)(?!\w)", lambda m: m.group() if re.match(r" ?\(\w{1,4}\)", m.group()) else "", text)
+    previous = None
+    while previous != text:
+        previous = text
+        text = _REFERENCE.sub(lambda m: m.group() if re.match(r",? ?of (?!.*\d/\d)", m.group()) else "", text)
+    return re.sub(r"\s+", " ", text).replace(" ,", ",").strip(" ,")
+
+
+def brief(text: str, limit: int = 14) -> str | None:
+    """A phrase short enough for a question, or None where no clean cut exists.
+
+    Args:
+        text: A noun phrase, perhaps with complements.
+        limit: Most words.
+    """
+    whole = without_references(text)
+    short = first_conjunct(_without_relatives(whole))
+    words = short.split()
+    if len(words) > limit:
+        short = _cut_at_preposition(words, limit)
+    short = _without_tail(short)
+    if short != whole:
+        short = _without_tail(_without_vague_end(short))
+    if _unfinished(short) or short.count("(") != short.count(")"):
+        return None
+    return short or None
+
+
+def _without_tail(text: str) -> str:
+    previous = None
+    while previous != text:
+        previous = text
+        text = _TRAILING.sub("", text).strip(" ,")
+    return text
+
+
+def _without_vague_end(text: str) -> str:
+    """What a cut leaves at the end must not be a noun that called for more: `the matters [that ...]`."""
+    words = text.split()
+    if not words or words[-1].strip(",") not in _VAGUE:
+        return text
+    for at in range(len(words) - 2, 1, -1):
+        if words[at] in _PREPOSITIONS or words[at] == "to":
+            return " ".join(words[:at])
+        if words[at] == "of":
+            break
+    return ""
+
+
+def _unfinished(text: str) -> bool:
+    words = text.split()
+    if not words:
+        return False
+    last, before = words[-1], words[-2] if len(words) > 1 else ""
+    if last.endswith("ing") and last not in _ING_NOUNS and len(last) > 5:
+        return True
+    if last in ("what", "whether", "how", "as", "that", "who", "it", "up", "out", "them"):
+        return True
+    return last in verbs.BASE_VERBS and before.strip(",") in ("to", "and", "or", "not", "shall", "must", "may")
+
+
+_VAGUE = frozenset(
+    """matters matter obligations conditions condition ground grounds requirements cases case extent manner way terms
+    purposes areas area bodies circumstances powers functions provisions arrangements organisations ways things
+    information persons person acts act issues instances period periods place anything something law amount body
+    criteria number sum resolution resolutions""".split()
+)
+_ING_NOUNS = frozenset(
+    """training testing processing monitoring hearing meeting sitting standing reporting marking building funding
+    financing banking sharing labelling housing teaching pleading wellbeing understanding profiling proceeding
+    backing planning licensing outsourcing subcontracting trafficking engineering manufacturing voting gambling
+    timing finding listing ruling marketing advertising being""".split()
+)
+
+
+def _without_relatives(text: str) -> str:
+    """Drop relative clauses; a content clause (`that standards are clear`) stays."""
+    padded = f" {text} "
+    cuts = [padded.find(mark, 6) for mark in _BREAKS]
+    cut = min((at for at in cuts if at > 0), default=len(padded))
+    return padded[:cut].strip(" ,")
+
+
+def first_conjunct(text: str) -> str:
+    """`inform the authority and shall ...` -> `inform the authority`."""
+    for match in re.finditer(r",? (?:and|or)(?: (?P<aux>shall|may|to|also|is|are|has|have|includes?|must|can|not))? (?P<word>[a-z]+)\b", text):
+        verb = match.group("word")
+        if match.group("aux") or (verb in verbs.BASE_VERBS and verb not in NOUN_TOO):
+            return text[: match.start()].strip(" ,")
+    return text
+
+
+NOUN_TOO = frozenset(
+    """address audit access benefit change charge cause check claim comment conduct control copy cover contract
+    delay design display document effect exercise finance form function guide help hire implement issue label
+    lead lease limit link list log mark market measure mandate move name object offer order place plan practice
+    process produce question record report request research reserve respect rest result return sanction seal
+    schedule share show sign stay start state stop store subject supply support test trace track trade train
+    transfer transport treat trust use value view visit vote want work project review force level act approach
+    appeal award balance contact content damage dispute attempt answer""".split()
+)
+
+
+def _cut_at_preposition(words: list[str], limit: int) -> str:
+    """Cut before a complement that the phrase can do without."""
+    for end in range(min(limit, len(words) - 1), 4, -1):
+        before = words[end - 1]
+        if words[end] not in _PREPOSITIONS or before.lower() in _NEEDS_MORE or before in _PREPOSITIONS:
+            continue
+        kept = " ".join(words[:end])
+        if "," in kept and " and " not in kept and " or " not in kept:
+            continue
+        if before.endswith(("ing", "ed")) or before.endswith(","):
+            continue
+        return kept
+    return ""
+
+
+def dangles(question: str) -> bool:
+    """Whether a question leans on a text that its reader does not see."""
+    text = re.sub(r"\bArticle \d+[A-Z]* (?:of|GDPR)", "", question)
+    text = re.sub(r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, Euratom)?\) )?(?:No )?[\d/]+[/\w]*", "", text)
+    text = re.sub(r"^(?:is|was) it|job is it|is it to", "", text)
+    text = re.sub(r"\bthat (?=the|a|an|any|their|its|there|all|no|each|every)", "", text)
+    text = re.sub(r"\((?:[A-Z][A-Za-z]+|EU|EC)\)", "", text)
+    return _DANGLING.search(text) is not None
+
+
+def content_words(text: str) -> list[str]:
+    """Lower-cased words that carry meaning."""
+    return [w for w in re.findall(r"[a-z0-9][a-z0-9'’-]*", text.lower()) if w not in _STOP]
+
+
+def singular_role(subject: str) -> str | None:
+    """`Providers of high-risk AI systems` -> `a provider of high-risk AI systems`; None for what is no role."""
+    words = re.sub(r"^(?:the|a|an|any|each|every|all|no) ", "", subject, flags=re.I).split()
+    if not words or len(words) > 6:
+        return None
+    head = next((i for i, w in enumerate(words) if i + 1 < len(words) and words[i + 1] in ("of", "for", "under")), len(words) - 1)
+    word = words[head].lower()
+    singular = re.sub(r"ies$", "y", word) if word.endswith("ies") else re.sub(r"s$", "", word)
+    if not re.search(r"(?:ider|ucer|urer|orter|utor|oyer|ller|ssor|ator|tive|entity|undertaking|person|citizen|holder|ployee|authority|subject)$", singular):
+        return None
+    if word != words[head] or " and " in f" {subject} " or " or " in subject or singular in ("authority", "representative"):
+        return None
+    phrase = " ".join([*words[:head], singular, *words[head + 1 :]])
+    if phrase != phrase.lower() and not re.search(r"\b[A-Z]{2,}\b", phrase):
+        return None
+    article = "an" if phrase[0].lower() in "aeiou" and not phrase.lower().startswith(("uni", "use", "eu")) else "a"
+    return f"{article} {phrase}"

@@ -1,0 +1,72 @@
+"""What a rule family reads and what it makes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mark.data_prep.clauses import Clause
+from mark.data_prep.naming import DocumentNames
+from mark.data_prep.phrases import Casing
+from mark.data_prep.sentences import ListBlock, Statement
+from mark.data_prep.wording import Ask, short_phrase, short_subject
+from mark.records import Chunk, Style
+
+
+@dataclass(frozen=True)
+class Source:
+    """A statement of a passage and what the rules may know about it."""
+
+    chunk: Chunk
+    statement: Statement
+    sentence: str  # lead and item joined, or the statement itself
+    clause: Clause | None
+    topic: str  # the innermost heading without its number, as people say it; "" where generic
+    opens_section: bool  # the passage is the first of its section
+    names: DocumentNames
+    casing: Casing
+    blocks: tuple[ListBlock, ...]  # lists of the passage, given with its first statement only
+
+    def subject(self, limit: int = 9) -> str | None:
+        """The clause's subject in small letters."""
+        if self.clause is None:
+            return None
+        subject = short_subject(self.clause, limit)
+        return None if subject is None else self.casing.lower_first(subject)
+
+    def ask(self) -> Ask | None:
+        """The pieces of a question about the clause."""
+        from mark.data_prep import verbs
+
+        subject = self.subject()
+        if subject is None or self.clause is None:
+            return None
+        phrase = short_phrase(self.clause)
+        if phrase is None:
+            return None
+        return Ask(subject, verbs.is_plural(subject), phrase, self.clause)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A question before naming, paraphrase and filters."""
+
+    questions: tuple[str, ...]  # alternative wordings, without question mark
+    answer: str  # verbatim in the passage
+    style: Style
+    quote: str  # the statement that holds the answer
+    terse: tuple[str, ...] = ()  # keyword forms
+    keep: str = ""  # never paraphrased
+
+
+Rule = Callable[[Source, random.Random], Iterable[Draft]]
+
+
+def clean_answer(text: str) -> str:
+    """An answer span without the punctuation and conjunctions at its ends."""
+    text = text.strip().strip(",;:").strip()
+    for tail in (" and", " or", ";", ","):
+        if text.endswith(tail):
+            text = text[: -len(tail)].strip().strip(",;")
+    return text

@@ -1,0 +1,123 @@
+"""To whom, of what, in whom, from where: the complement that a verb takes after a preposition."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mark.data_prep.phrases import brief, without_references
+from mark.data_prep.rules.base import Draft, Source, clean_answer
+from mark.data_prep.wording import Ask
+
+_PERSON = re.compile(
+    r"(?:the |a |an |each |any |its |their |that )?(?:[A-Z]|competent|supervisory|market surveillance|notifying|data subject|"
+    r"authorit|member|person|recipient|body|bodies|board|court|governor|president|public|provider|user|manufacturer|"
+    r"relevant|national|management|operators?|entit|notified|providers?|manufacturers?|economic operators|importers?|deployers?|financial)"
+)
+_COMPLEMENT = re.compile(r"(?:^|\s)(to|of|in|on|from|with|before|as|by) (?=(?:the|a|an|one|two|any|each|not|its|their|all|such|every|at|[A-Z]|[a-z]+))")
+_VERBS = {
+    "to": frozenset("""submit submitted communicate communicated report reported transmit transmitted notify notified send
+        sent provide provided make address addressed addressed forward forwarded give given grant granted apply disclose disclosed deliver delivered pay paid transfer transferred assign assigned attributed
+        delegated delegate present presented make lodge award awarded belong""".split()),
+    "of": frozenset("consist consists composed inform informed notify notified comprised deprive deprived made up".split()),
+    "in": frozenset("vest vested published publish entered recorded laid registered placed deposited specified".split()),
+    "on": frozenset("conferred confer impose imposed based depend published rely based".split()),
+    "from": frozenset("obtain obtained request requested seek receive received chosen excluded exempt exempted derive benefit".split()),
+    "with": frozenset("comply cooperate share provide provided charged conclude lodge lodged consult exchange lodged".split()),
+    "before": frozenset("laid lay made subscribe make brought".split()),
+    "as": frozenset("act construed considered regarded treated serve deemed known used".split()),
+    "by": frozenset(),
+}  # fmt: skip
+
+
+_BOUND = re.compile(r"(?:^|\s)(?:referred|according|relating|related|subject|due|access|regard|respect|addition|prior|as|members?|part)$")
+_POINTER = re.compile(r"(?:the )?(?:paragraphs?|points?|[Aa]rticles?|accordance|respect|relation|particular|first|second|clauses?|sub|line|conformity|order|writing|so|that|this|those|such|case|Annex|Chapter|Section)\b")
+
+
+def make(source: Source, rng: random.Random) -> Iterator[Draft]:
+    """Questions about a recipient, a composition, a place."""
+    clause, ask = source.clause, source.ask()
+    if clause is None or ask is None or not clause.rest:
+        return
+    yield from _direct_person(source, ask, rng)
+    for match in _COMPLEMENT.finditer(clause.rest):
+        preposition = match.group(1)
+        if clause.verb.split()[0] not in _VERBS[preposition] or _BOUND.search(clause.rest[: match.start()]):
+            continue
+        if _POINTER.match(clause.rest[match.end() :]):
+            continue
+        before = clause.rest[: match.start()].strip()
+        answer = clean_answer(_answer(clause.rest[match.end() :]))
+        short_before = brief(before, 9) if before else ""
+        if clause.negated or not answer or short_before is None or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
+            continue
+        if len(answer.split()) > 25 or (not short_before and not clause.passive and clause.verb not in ("consist", "belong")):
+            continue
+        person = _PERSON.match(answer) is not None
+        lead = "" if not clause.passive or clause.modal == "fact" else "be "
+        phrase = f"{lead}{clause.verb} {short_before}".strip()
+        yield Draft(
+            _questions(replace(ask, verb_phrase=phrase), preposition, answer, rng),
+            answer,
+            "short" if len(answer.split()) <= 12 else "full",
+            source.statement.text,
+            (f"{ask.subject} {clause.verb} {preposition} {'whom' if person else 'what'}",) if clause.passive else (),
+        )
+        return
+
+
+def _answer(text: str) -> str:
+    """The complement up to the next clause or adjunct."""
+    return re.split(r"(?:, (?:which|who|in|of|and shall|including|as|with)| which | who | in (?:accordance|respect|relation)| "
+                    r"pursuant | under Article| for the | and shall | and (?=(?:to|in|on|from|with|give|put|make|exchange|inform|take|send|keep) )| upon | about | on | with regard)", text)[0]  # fmt: skip
+
+
+def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random) -> tuple[str, ...]:
+    person = _PERSON.match(answer_hint) is not None
+    what = ("whom", "who") if person else ("what", "what")
+    fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
+    stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
+    if preposition == "to" and person:
+        return (fronted, stranded, fronted, f"Which body {ask.duty(rng)} {ask.verb_phrase} to")
+    if preposition == "on" and re.search(r"website|journal|page", answer_hint):
+        return (ask.ask("Where", rng),)
+    if preposition == "in" and not person:
+        return (ask.ask("Where", rng), ask.ask("In what", rng), stranded)
+    if preposition == "from" and not person:
+        return (ask.ask("From what", rng), stranded)
+    return (fronted, stranded)
+
+
+def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
+    """Whom to inform or consult."""
+    clause = ask.clause
+    if clause.passive or clause.negated or clause.verb not in ("inform", "notify", "consult", "advise", "hear"):
+        return
+    match = re.match(r"((?:the |a |an |its |their |any |all |each )?[^,]+?)(?: (?:of(?! (?:the Member|that|the State|the Union|[A-Z]))|about|on|that|with|when|in|as|to|thereof)\b(.*))?$", clause.rest)
+    if match is None or not _PERSON.match(match.group(1)):
+        return
+    answer = clean_answer(without_references(match.group(1)))
+    after = brief(clause.rest[len(match.group(1)) :].strip(), 10) if match.group(2) else ""
+    if not answer or after is None or len(answer.split()) > 10 or answer not in clause.rest:
+        return
+    bare = replace(ask, verb_phrase=f"{clause.verb} {after}".strip())
+    purposeful = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
+    tail = f" {_low(without_references(purposeful[0].text))}" if purposeful else ""
+    if not after and not tail:
+        return
+    questions = (bare.ask("Whom", rng) + tail, bare.ask("Who", rng) + tail, f"Who is to be {_participle(clause.verb)} {after}".strip() + tail)
+    yield Draft(questions, answer, "short", source.statement.text, ())
+
+
+def _participle(verb: str) -> str:
+    if verb == "hear":
+        return "heard"
+    return verb[:-1] + "ied" if verb.endswith("y") else (verb + "d" if verb.endswith("e") else verb + "ed")
+
+
+
+
+def _low(text: str) -> str:
+    return text[0].lower() + text[1:]

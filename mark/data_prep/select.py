@@ -1,0 +1,217 @@
+"""From candidates to examples: round trip through the retriever, caps, withheld passages."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mark.answering.quotes import find_quote, fold
+from mark.config import DataPrep
+from mark.data_prep.candidates import Candidate
+from mark.data_prep.ledger import KEPT, WITHHELD, Book
+from mark.data_prep.similarity import QuestionIndex, near_copies
+from mark.data_prep.unanswerable import Foreign
+from mark.files import sha256_text
+from mark.prompting import REFUSAL, Passage
+from mark.records import Chunk, Example, Split
+from mark.retrieval import Hit, Retriever
+from mark.seeding import derived_seed
+
+BATCH = 256  # questions sent to the retriever at once
+FAMILY_SHARE = 0.35  # most of a split that one rule family may fill
+STYLE_SHARE = 0.55  # most that short (or full) answers may fill
+ANSWER_SHARE = 0.03  # most that one answer text may fill ("the Commission")
+WITHHELD_SHARE = 0.5  # of the unanswerable questions; then aspect, bank, other_document
+FOREIGN_SHARES = {"aspect": 0.3, "bank": 0.15, "other_document": 0.05}
+
+PageOf = Callable[[Chunk, int], int]
+
+
+@dataclass
+class Selection:
+    """One split being filled."""
+
+    split: Split
+    target: int  # examples, unanswerable ones included
+    settings: DataPrep
+    top_k: int
+    retriever: Retriever
+    allowed: frozenset[str]
+    page_of: PageOf
+    book: Book
+    asked: QuestionIndex  # of all splits
+    seed: int
+    rows: list[Example] = field(default_factory=list)
+    _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._refusals = round(self.settings.unanswerable_share * self.target)
+        self._answers = self.target - self._refusals
+        self._withheld = round(WITHHELD_SHARE * self._refusals)
+        self._rng = random.Random(derived_seed(self.seed, "withhold", self.split))
+
+    def fill(self, candidates: Sequence[Candidate]) -> None:
+        """Take candidates in order until the split is full; every one is entered in the book."""
+        waiting = iter(candidates)
+        while not self._full():
+            batch = self._batch(waiting)
+            if not batch:
+                break
+            depth = max(self.settings.round_trip_k, 3 * self.top_k)
+            found = self.retriever.search([c.question for c in batch], depth, self.allowed)
+            for candidate, hits in zip(batch, found, strict=True):
+                self._enter(candidate, self._judge(candidate, hits))
+        for candidate in waiting:
+            self._enter(candidate, "beyond_limit")
+
+    def add_foreign(self, questions: dict[str, Iterator[Foreign]]) -> None:
+        """Add questions that no passage answers, in proportion to what was kept."""
+        share = self.settings.unanswerable_share
+        kept = sum(row.kind == "answerable" for row in self.rows)
+        wanted = self._refusals if kept == self._answers or share >= 1 else round(kept * share / (1 - share))
+        missing = max(0, wanted - sum(row.kind == "unanswerable" for row in self.rows))
+        total = sum(FOREIGN_SHARES[name] for name in questions)
+        for name in questions:
+            self._add_kind(questions[name], round(missing * FOREIGN_SHARES[name] / total))
+        for name in ("bank", "aspect"):  # what a family could not fill
+            rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
+            if name in questions and rest > 0:
+                self._add_kind(questions[name], rest)
+
+    def _full(self) -> bool:
+        return self._counts["answerable",] >= self._answers and self._counts["withheld",] >= self._withheld
+
+    def _enter(self, candidate: Candidate, outcome: str) -> None:
+        self.book.enter(self.split, candidate, outcome)
+
+    def _batch(self, waiting: Iterator[Candidate]) -> list[Candidate]:
+        batch: list[Candidate] = []
+        needed = self._answers + self._withheld - self._counts["answerable",] - self._counts["withheld",]
+        for candidate in waiting:
+            if fault := self._cap(candidate):
+                self._enter(candidate, fault)
+                continue
+            batch.append(candidate)
+            if len(batch) >= min(BATCH, max(32, 2 * needed)):
+                break
+        return batch
+
+    def _cap(self, candidate: Candidate) -> str | None:
+        """Which cap a candidate would break, or None."""
+        key = candidate.chunk
+        limits: list[tuple[tuple[str, ...], float, str]] = [
+            (("section", key.document, key.section), self.settings.max_per_section, "section_cap"),
+            (("rule", candidate.rule), max(2, FAMILY_SHARE * self._answers), "rule_cap"),
+            (("style", candidate.style), max(2, STYLE_SHARE * self._answers), "style_cap"),
+            (("answer", candidate.answer.lower()), max(2, ANSWER_SHARE * self._answers), "answer_cap"),
+            (("fact", key.chunk_id, candidate.answer), 2 if self.split == "train" else 1, "same_answer"),
+        ]
+        for name, limit, reason in limits:
+            if self._counts[name] >= limit:
+                return reason
+        return "near_duplicate" if candidate.question in self.asked else None
+
+    def _judge(self, candidate: Candidate, hits: Sequence[Hit]) -> str:
+        """Keep or drop one retrieved candidate."""
+        if self._full():
+            return "beyond_limit"
+        if fault := self._cap(candidate):
+            return fault
+        ranks = [hit.chunk.chunk_id for hit in hits]
+        source = candidate.chunk.chunk_id
+        if source not in ranks[: self.settings.round_trip_k]:
+            return "round_trip"
+        seen = source in ranks[: self.top_k]
+        needs_withheld = self._counts["withheld",] < self._withheld
+        due = self._answers and self._counts["withheld",] * self._answers <= self._counts["answerable",] * self._withheld
+        if needs_withheld and (not seen or due or self._counts["answerable",] >= self._answers):
+            contexts = self._without_answer(candidate, hits)
+            if contexts:
+                self._keep(candidate, contexts, withheld=True)
+                return WITHHELD
+        if not seen:
+            return "not_retrieved"
+        if self._counts["answerable",] >= self._answers:
+            return "beyond_limit"
+        self._keep(candidate, ranks[: self.top_k], withheld=False)
+        return KEPT
+
+    def _without_answer(self, candidate: Candidate, hits: Sequence[Hit]) -> list[str]:
+        """The retrieved chunks that do not hold the answer, the next ones moved up."""
+        answer = fold(candidate.answer).lower()
+        others = [h.chunk for h in hits if h.chunk.chunk_id != candidate.chunk.chunk_id]
+        clean = [chunk for chunk in others if answer not in fold(chunk.text).lower()]
+        copies = near_copies(clean, [candidate.chunk])
+        return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.top_k]
+
+    def _keep(self, candidate: Candidate, contexts: list[str], withheld: bool) -> None:
+        chunk = candidate.chunk
+        quote = find_quote(candidate.quote, [Passage.from_chunk(chunk)]) or find_quote(
+            candidate.answer, [Passage.from_chunk(chunk)]
+        )
+        if withheld or quote is None:
+            text, page = None, None
+        else:
+            text, page = fold(quote.text), self.page_of(chunk, quote.start)
+        self.asked.add(candidate.question)
+        self.rows.append(
+            Example(
+                example_id=self._id(candidate.question, chunk.chunk_id),
+                split=self.split,
+                question=candidate.question,
+                contexts=contexts,
+                answers=[REFUSAL] if withheld else [candidate.answer],
+                quote=text,
+                page=page,
+                kind="unanswerable" if withheld else "answerable",
+                style=candidate.style,
+                rule_id=candidate.rule,
+                document=chunk.document,
+                section=chunk.section,
+                source_chunk=None if withheld else chunk.chunk_id,
+            )
+        )
+        self._counts["withheld" if withheld else "answerable",] += 1
+        self._counts["section", chunk.document, chunk.section] += 1
+        self._counts["fact", chunk.chunk_id, candidate.answer] += 1
+        if not withheld:
+            self._counts["rule", candidate.rule] += 1
+            self._counts["style", candidate.style] += 1
+            self._counts["answer", candidate.answer.lower()] += 1
+
+    def _add_kind(self, questions: Iterator[Foreign], wanted: int) -> None:
+        while wanted > 0:
+            batch = [q for _, q in zip(range(max(8, 2 * wanted)), questions, strict=False)]
+            if not batch:
+                return
+            found = self.retriever.search([q.question for q in batch], self.top_k, self.allowed)
+            for foreign, hits in zip(batch, found, strict=True):
+                if wanted == 0 or foreign.question in self.asked or not hits:
+                    continue
+                if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
+                    continue
+                self.asked.add(foreign.question)
+                self.rows.append(self._foreign_row(foreign, [hit.chunk.chunk_id for hit in hits]))
+                wanted -= 1
+
+    def _foreign_row(self, foreign: Foreign, contexts: list[str]) -> Example:
+        return Example(
+            example_id=self._id(foreign.question, ""),
+            split=self.split,
+            question=foreign.question,
+            contexts=contexts,
+            answers=[REFUSAL],
+            quote=None,
+            page=None,
+            kind="unanswerable",
+            style="short",
+            rule_id=foreign.rule,
+            document=None,
+            section=None,
+            source_chunk=None,
+        )
+
+    def _id(self, question: str, chunk_id: str) -> str:
+        return f"{self.split}-{sha256_text(question + chr(31) + chunk_id)[:12]}"

@@ -1,0 +1,70 @@
+"""From passages to what the rules read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mark.data_prep.clauses import parse
+from mark.data_prep.naming import document_names
+from mark.data_prep.phrases import Casing
+from mark.data_prep.rules.base import Source
+from mark.data_prep.sentences import Statement, list_blocks, statements
+from mark.records import Chunk
+
+_GENERIC_TOPICS = re.compile(
+    r"(?i)^(?:(?:subject[- ]matter|scope|definitions?|general|interpretation|procedure|objectives?|general provisions?|"
+    r"general (?:principles|obligations)|preamble|annex.*|schedule.*|amendments?.*|repeal.*|addressees?|entry into force.*|"
+    r"savings?|transitional.*|other .*|miscellaneous.*|application.*|evaluation.*|review.*|transposition.*)(?: and .*)?)$"
+)
+
+
+def chunk_sources(chunks: Sequence[Chunk], casing: Casing) -> Iterator[tuple[Chunk, list[Source]]]:
+    """The statements of each passage, parsed.
+
+    Args:
+        chunks: In document order.
+        casing: Of the whole corpus.
+    """
+    seen: set[tuple[str, str]] = set()
+    for chunk in chunks:
+        opens = (chunk.doc_id, chunk.section) not in seen
+        seen.add((chunk.doc_id, chunk.section))
+        names = document_names(chunk.title, casing.acronyms)
+        topic = topic_of(chunk, casing)
+        blocks = tuple(list_blocks(chunk))
+        sources = []
+        for number, statement in enumerate(statements(chunk)):
+            sentence = joined(statement)
+            clause = None if statement.cut or sentence.endswith((":", "—", "–")) else parse(sentence)
+            sources.append(
+                Source(chunk, statement, sentence, clause, topic, opens, names, casing, blocks if number == 0 else ())
+            )
+        yield chunk, sources
+
+
+def joined(statement: Statement) -> str:
+    """A list item with its lead, so that it can be read as one clause."""
+    if not statement.lead:
+        return statement.text
+    lead = re.sub(r"[,]? (?:at least )?(?:the following|as follows|any of the following|one of the following)[^:]{0,40}:$", "", statement.lead)
+    return f"{lead.rstrip(' :—–-')} {statement.text}"
+
+
+def topic_of(chunk: Chunk, casing: Casing) -> str:
+    """The innermost heading as people would say it; empty where it says nothing."""
+    if not chunk.heading_path:
+        return ""
+    heading = re.sub(r"\([^)]*\)", "", chunk.heading_path[-1])
+    heading = re.sub(r"^(?:(?:Article|Section|Clause|Part|Chapter|Rule|§)\s*[\dIVXLC]+[A-Z]*[.:–—-]*|\d+(?:\.\d+)*\.?)\s*", "", heading).strip(" .:–—-")
+    words = heading.split()
+    if not 1 <= len(words) <= 12 or _GENERIC_TOPICS.match(heading) or (len(words) == 1 and len(heading) < 5):
+        return ""
+    if heading.isupper() and len(words) > 1:
+        heading = heading.lower()
+    heading = re.sub(r"^(?:(?:Special |Other |Supplementary |Further )?[Pp]rovisions? (?:as to|with respect to|relating to|for|in case of|regarding) )", "", heading)
+    if re.match(r"[A-Z][a-z]*(?:ion|ment|ance|ence|ure|sal|ing|ship|ers) (?:of|for|to|on|in|by) ", heading):
+        heading = heading[0].lower() + heading[1:]
+    topic = casing.lower_first(re.sub(r", etc$", "", heading))
+    needs_article = re.match(r"(?:right|power|[a-z]+(?:ion|ment|ance|ence|ure|sal|ty|ge)|appeal|oath|salary|duty|seat|term|control|use|role|scope|withdrawal|renewal) (?:of|to|on|in|for|by|against|from) ", topic)
+    return f"the {topic}" if needs_article else topic

@@ -1,0 +1,111 @@
+"""Questions whose answer no passage holds, made without the rules: other subjects, missing aspects, other documents."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mark.data_prep.bank import ASPECTS, BANK, SLOTS
+from mark.data_prep.naming import DocumentNames
+from mark.data_prep.phrases import dangles
+from mark.data_prep.rules import Source
+from mark.data_prep.wording import finish
+from mark.seeding import derived_seed
+
+_TERM = re.compile(r"[‘“](?P<term>[^‘’“”]{4,60}?)\s?[’”]{1,2}\s?(?:,? (?:also )?means?)\b")
+_PARTY = re.compile(
+    r"(?:authorit|bod(?:y|ies)|commission|court|board|council|agency|provider|operator|manufacturer|importer|deployer|"
+    r"controller|processor|entit|company|companies|parliament|legislature|member states?|president|governor|office|"
+    r"committee|supplier|employer|owner|tenant|party|parties)s?\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A question without an answer."""
+
+    question: str
+    rule: str  # "bank", "aspect" or "other_document"
+    forbidden: re.Pattern[str] | None  # a passage with this might hold an answer after all
+
+
+def bank_questions(corpus: str, seed: int) -> list[Foreign]:
+    """Questions about subjects that the corpus never names.
+
+    Args:
+        corpus: All text, lower-cased; a question is left out when all its key words occur there.
+        seed: The run's seed.
+    """
+    rng = random.Random(derived_seed(seed, "bank"))
+    words = set(re.findall(r"\w+", corpus))
+    made: list[Foreign] = []
+    for template, keys in BANK:
+        slots = re.findall(r"\{(\w+)\}", template)
+        fillings: Sequence[str] = SLOTS[slots[0]] if slots else [""]
+        for filling in rng.sample(list(fillings), len(fillings)):
+            question = template.format(**{slots[0]: filling}) if slots else template
+            needed = [key for key in keys.split() if key != "_"] + (
+                re.findall(r"\w+", filling.lower())[-1:] if "_" in keys.split() else []
+            )
+            if all(key in words for key in needed):
+                continue
+            made.append(Foreign(question, "bank", re.compile("|".join(rf"\b{re.escape(k)}\b" for k in needed if k not in words), re.I)))
+    rng.shuffle(made)
+    return made
+
+
+def aspect_questions(sources: Sequence[Source], seed: int) -> Iterator[Foreign]:
+    """Questions about a duty that is regulated, asking for what is not: its price, its form, its history.
+
+    Args:
+        sources: Statements of the split's passages.
+        seed: The run's seed.
+    """
+    rng = random.Random(derived_seed(seed, "aspects"))
+    for source in rng.sample(list(sources), len(sources)):
+        ask = source.ask()
+        if ask is None or ask.clause.passive or ask.clause.negated or ask.clause.verb in ("be", "have", "ensure", "apply"):
+            continue
+        if not 3 <= len(ask.verb_phrase.split()) <= 11 or not _PARTY.search(ask.subject) or len(ask.subject.split()) > 5:
+            continue
+        template, forbidden = rng.choice(ASPECTS)
+        from mark.data_prep import verbs
+
+        wording = template.format(
+            s=ask.subject, vp=ask.verb_phrase, ing=verbs.gerund(ask.verb_phrase), do="do" if ask.plural else "does"
+        )
+        question = finish(wording, source.names, rng)
+        if not dangles(question):
+            yield Foreign(question, "aspect", re.compile(forbidden, re.I))
+
+
+def other_document_questions(
+    sources: Sequence[Source], names: dict[str, DocumentNames], texts: dict[str, str], seed: int
+) -> Iterator[Foreign]:
+    """Terms of one document asked of another that never uses them.
+
+    Args:
+        sources: Statements of the split's passages.
+        names: Of each document.
+        texts: Lower-cased text of each document.
+        seed: The run's seed.
+    """
+    rng = random.Random(derived_seed(seed, "other documents"))
+    for source in rng.sample(list(sources), len(sources)):
+        match = _TERM.search(source.statement.text)
+        if match is None:
+            continue
+        term = match.group("term").strip()
+        others = [d for d in sorted(names) if d != source.chunk.document and term.lower() not in texts[d]]
+        if not others:
+            continue
+        name = rng.choice(names[rng.choice(others)].names)
+        wording = rng.choice(
+            ["How does {name} define '{term}'?", "What does {name} mean by {term}?", "What does {name} say about {term}?",
+             "Which article of {name} defines {term}?", "What is {term} according to {name}?"]
+        )  # fmt: skip
+        question = wording.format(name=name, term=term)
+        yield Foreign(question[0].upper() + question[1:], "other_document", None)

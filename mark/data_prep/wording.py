@@ -1,0 +1,188 @@
+"""How questions are put: auxiliary verbs, wh-words, document names, terse and indirect forms."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from mark.data_prep import verbs
+from mark.data_prep.clauses import Clause
+from mark.data_prep.naming import DocumentNames
+from mark.data_prep.paraphrase import paraphrase, with_right_articles
+from mark.data_prep.phrases import brief, content_words, without_references
+
+_WE = {"its": "our", "their": "our", "his": "our", "his or her": "our", "it": "we", "they": "we", "them": "us"}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The pieces from which a question about a clause is put together."""
+
+    subject: str  # lower-cased, short
+    plural: bool
+    verb_phrase: str  # base verb + object, or `be` + participle
+    clause: Clause
+
+    def duty(self, rng: random.Random) -> str:
+        """Auxiliary, subject: `must the controller`, `does the controller have to`."""
+        s, plural, modal = self.subject, self.plural, self.clause.modal
+        if modal == "fact":
+            return f"{'are' if plural else 'is'} {s}"
+        if self.clause.negated:
+            return rng.choice([f"may {s} not", f"{_be(plural)} {s} not allowed to", f"{_be(plural)} {s} barred from"])
+        do = "do" if plural else "does"
+        forms = {
+            "must": [f"must {s}", f"must {s}", f"{do} {s} have to", f"{do} {s} need to", f"{_be(plural)} {s} required to",
+                     f"{_be(plural)} {s} obliged to", f"should {s}", f"{_be(plural)} {s} supposed to"],
+            "may": [f"may {s}", f"can {s}", f"{_be(plural)} {s} allowed to", f"{_be(plural)} {s} permitted to"],
+            "right": [f"{do} {s} have the right to", f"can {s}", f"{_be(plural)} {s} entitled to", f"may {s}"],
+        }  # fmt: skip
+        return rng.choice(forms[modal])
+
+    def ask(self, wh: str, rng: random.Random) -> str:
+        """`When` -> `When must the controller notify the breach to the supervisory authority`."""
+        duty = self.duty(rng)
+        phrase = self.verb_phrase
+        if duty.endswith("barred from"):
+            phrase = verbs.gerund(phrase)
+        return f"{wh} {duty} {phrase}".strip()
+
+    def yes_no(self, rng: random.Random) -> str:
+        """`Must the controller notify ...`."""
+        positive = replace_negation(self)
+        return positive.ask("", rng)
+
+    def who(self, rng: random.Random) -> list[str]:
+        """Questions that the clause's subject answers."""
+        phrase = self.verb_phrase
+        ing = verbs.gerund(phrase)
+        if self.clause.negated:
+            return [f"Who must not {phrase}", f"Who is not allowed to {phrase}", f"Who may not {phrase}",
+                    f"Who is barred from {ing}"]  # fmt: skip
+        if self.clause.modal == "must":
+            return [f"Who must {phrase}", f"Who has to {phrase}", f"Who is responsible for {ing}",
+                    f"Whose job is it to {phrase}", f"Who is required to {phrase}", f"Who should {phrase}",
+                    f"Who {verbs.third_person(phrase)}", f"Whose duty is it to {phrase}",
+                    f"On whom does the duty of {ing} fall", f"who is in charge of {ing}"]  # fmt: skip
+        if self.clause.modal == "may":
+            return [f"Who may {phrase}", f"Who can {phrase}", f"Who is allowed to {phrase}",
+                    f"Who has the power to {phrase}", f"Who has the authority to {phrase}",
+                    f"who can {phrase}"]  # fmt: skip
+        return [f"Who has the right to {phrase}", f"Who is entitled to {phrase}", f"Who can {phrase}"]
+
+    def we(self) -> Ask | None:
+        """The same seen by the one whom it binds, or None where a pronoun cannot follow."""
+        phrase = self.verb_phrase
+        for old, new in _WE.items():
+            phrase = re.sub(rf"\b{old}\b", new, phrase)
+        return Ask("we", True, phrase, self.clause)
+
+
+def replace_negation(ask: Ask) -> Ask:
+    """A prohibition asked openly: `may X ...`."""
+    if not ask.clause.negated:
+        return ask
+    from dataclasses import replace
+
+    subject = re.sub(r"^no (?:one|person)\b", "a person", ask.subject)
+    subject = re.sub(r"^no (?=\w)", "a ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
+    return Ask(subject, ask.plural, ask.verb_phrase, replace(ask.clause, modal="may", negated=False))
+
+
+def _be(plural: bool) -> str:
+    return "are" if plural else "is"
+
+
+def short_subject(clause: Clause, limit: int = 9) -> str | None:
+    """The subject as a question names it."""
+    subject = brief(clause.subject, limit)
+    if subject is None or re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing)\b", subject):
+        return None
+    return subject
+
+
+def short_phrase(clause: Clause, limit: int = 12) -> str | None:
+    """Verb and object as a question names them."""
+    rest = brief(clause.rest, limit) if clause.rest else ""
+    if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
+        return None
+    if clause.verb in _LIGHT_VERBS and len(content_words(rest)) < 3 and not clause.passive:
+        return None
+    if re.search(r"\b(?:shall|what)\b", rest):
+        return None
+    lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
+    return f"{lead}{clause.verb} {rest}".strip()
+
+
+def short_condition(text: str, limit: int = 22) -> str | None:
+    """A condition as it opens a question: `Where a breach ...` -> `if a breach ...`."""
+    text = without_references(text)
+    text = re.sub(r"^(?:in (?:the )?cases? (?:where|in which)|where|whenever|in the event that|if and when)\b", "if", text, flags=re.I)
+    text = re.sub(r"^(?:in the event of)\b", "in case of", text, flags=re.I)
+    text = text[0].lower() + text[1:] if text else text
+    if not 4 <= len(text.split()) <= limit:
+        return None
+    return text
+
+
+def with_document(question: str, names: DocumentNames, rng: random.Random, named: float = 0.67) -> str:
+    """Name the document in about `named` of the questions, in one of several places."""
+    name = rng.choice(names.names)
+    replaced = names.replace_self(question, name)
+    if replaced != question or rng.random() > named:
+        return replaced
+    low = lower_opener(question)
+    under = rng.choice(["under", "under", "according to", "in"])
+    roll = rng.random()
+    if roll < 0.4 or len(question.split()) > 16:
+        return f"{under} {name}, {low}"
+    if roll < 0.85:
+        return f"{question} under {name}" if under != "in" else f"{question} in {name}"
+    return f"{names.terse}: {low}"
+
+
+_LIGHT_VERBS = frozenset("be have take give make do lay set put bring come".split())
+_OPENERS = frozenset(
+    """who what when where which how why whose whom under on in for by to may must can is are does do should if
+    define meaning name list at within from of could between into with before after upon once until as since tell
+    explain""".split()
+)
+
+
+def lower_opener(text: str) -> str:
+    """Lower-case the first letter of a question word; names keep theirs."""
+    return text[0].lower() + text[1:] if text.split()[0].strip(",:").lower() in _OPENERS else text
+
+
+def indirect(question: str, rng: random.Random) -> str:
+    """Some questions as people also put them: politely, or as a request."""
+    opening = question.split()[0].lower()
+    roll = rng.random()
+    if opening == "who" and roll < 0.06:
+        return f"Tell me {question[0].lower()}{question[1:]}"
+    return question
+
+
+def finish(question: str, names: DocumentNames, rng: random.Random, keep: str = "", terse: bool = False) -> str:
+    """From a bare wording to a question as it is asked.
+
+    Args:
+        question: Without document name and question mark.
+        names: The document's names.
+        rng: A seeded generator.
+        keep: A part that is not paraphrased.
+        terse: A keyword query: no question mark, small letters.
+    """
+    text = paraphrase(question, rng, keep=keep)
+    text = " ".join(text.split())
+    if terse:
+        if rng.random() < 0.6 and names.terse.lower() not in text.lower():
+            text = rng.choice([f"{text} {names.terse}", f"{names.terse} {text}", f"{names.terse}: {text}"])
+        return with_right_articles(text)
+    text = with_document(indirect(text, rng), names, rng)
+    text = with_right_articles(text)
+    if rng.random() < 0.12:
+        return lower_opener(text) + rng.choice(["?", ""])
+    end = "." if re.match(r"(?i)(?:.{0,60}[,:] )?(?:explain|tell me|list|define)\b", text) else "?"
+    return text[0].upper() + text[1:] + end
