@@ -1,0 +1,67 @@
+"""Checkpoints that are complete or ignored: a marker with hashes is written last.
+
+The optimiser and generator states in them are written by transformers with torch.save and read with
+`weights_only=True`; they are files of this project's own making and read only after their hashes
+match. Weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from mark.files import sha256_file, write_json
+
+COMPLETE = "COMPLETE.json"
+log = logging.getLogger(__name__)
+
+
+def mark_complete(folder: Path) -> None:
+    """Write the marker that makes a checkpoint count: sha256 of each of its files.
+
+    The files are flushed to disk first, so that a marker never outlives a power cut that they did not.
+    """
+    hashes = {}
+    for path in _files(folder):
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+        hashes[path.relative_to(folder).as_posix()] = sha256_file(path)
+    write_json(folder / COMPLETE, {"files": hashes, "schema_version": 1})
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the marker is there and every file still has its hash."""
+    try:
+        marker = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        expected = dict(marker["files"])
+        return bool(expected) and all(sha256_file(folder / name) == sha for name, sha in expected.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def newest_complete(root: Path) -> Path | None:
+    """The complete checkpoint with the most steps; incomplete ones are removed.
+
+    Args:
+        root: A run's folder, with `checkpoint-<step>` folders.
+    """
+    found = sorted(root.glob("checkpoint-*"), key=step_of)
+    complete = [folder for folder in found if is_complete(folder)]
+    for folder in found:
+        if folder not in complete:
+            log.info("checkpoint %s is incomplete and is ignored", folder.name)
+            shutil.rmtree(folder)
+    return complete[-1] if complete else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step in the folder's name."""
+    number = checkpoint.name.removeprefix("checkpoint-")
+    return int(number) if number.isdigit() else -1
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)

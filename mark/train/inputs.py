@@ -1,0 +1,84 @@
+"""What training reads, where its by-products go, and the key of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from mark.config import Paths, Train
+from mark.errors import DataError, MarkError
+from mark.files import BASE_MODELS, CHUNKS, PLOTS, TRAIN_SFT, VAL_SFT, git_root, sha256_file, sha256_text
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CODE = ("train/*.py", "models/*.py", "prompting.py", "records.py")
+_LIBRARIES = ("accelerate", "peft", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """Files that training reads and folders for what it leaves beside the entry."""
+
+    train_file: Path  # records.Example rows
+    val_file: Path  # the same; may hold no rows
+    chunks_file: Path  # records.Chunk rows, resolve the examples' contexts
+    base_folder: Path  # models/base/<name>
+    checkpoints: Path  # holds one folder a run key
+    logs: Path  # TensorBoard and dvclive
+    plots: Path  # gets <entry>.json
+
+    @classmethod
+    def of_project(cls, base: str, paths: Paths) -> TrainInputs:
+        """The project's own files; checkpoints and logs lie at the main root, even under `dvc exp --temp`."""
+        root = git_root()
+        return cls(
+            train_file=TRAIN_SFT,
+            val_file=VAL_SFT,
+            chunks_file=CHUNKS,
+            base_folder=BASE_MODELS / base,
+            checkpoints=root / paths.checkpoints,
+            logs=root / paths.logs,
+            plots=PLOTS / "train",
+        )
+
+    def check(self) -> None:
+        """Check that everything that training needs is there.
+
+        Raises:
+            DataError: A data file is missing.
+            MarkError: PEFT is not installed.
+        """
+        for path in (self.train_file, self.val_file):
+            if not path.is_file():
+                raise DataError(
+                    f"Training data not found: {path}; run `mark data-prep --collection pdf_docs "
+                    "--out-dir data/` or `dvc repro data_prep`"
+                )
+        if not self.chunks_file.is_file():
+            raise DataError(
+                f"Passages not found: {self.chunks_file}; run `mark ingest` or `dvc repro ingest`"
+            )
+        if find_spec("peft") is None:
+            raise MarkError("PEFT is not installed: run `pip install peft`")
+
+    def data_sha256(self) -> str:
+        """One hash of the examples and passages."""
+        files = (self.train_file, self.val_file, self.chunks_file)
+        return sha256_text("\n".join(sha256_file(path) for path in files))
+
+
+def params_sha256(settings: Train, seed: int) -> str:
+    """One hash of the train section and the seed."""
+    return sha256_text(json.dumps({"train": settings.model_dump(), "seed": seed}, sort_keys=True))
+
+
+def run_key(inputs: TrainInputs, settings: Train, seed: int) -> str:
+    """A hash of parameters, code and inputs: equal keys continue each other's checkpoints."""
+    code = [path for pattern in _CODE for path in sorted(_PACKAGE.glob(pattern))]
+    parts = [params_sha256(settings, seed), inputs.data_sha256()]
+    parts += [f"{path.name} {sha256_file(path)}" for path in code]
+    parts += [f"{name} {version(name)}" for name in _LIBRARIES]
+    parts.append(sha256_file(inputs.base_folder / "SOURCE.json"))
+    return sha256_text("\n".join(parts))

@@ -1,0 +1,216 @@
+"""transformers' Trainer with the head at answer positions, exact accumulation and resumable order."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from mark.config import Train
+from mark.train.callbacks import FlowCallback, Meter
+from mark.train.checkpoints import mark_complete
+from mark.train.collator import AnswerCollator
+from mark.train.data import lengths
+from mark.train.loss import answer_loss, find_body
+from mark.train.sampler import EpochSampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import PeftModel
+
+_CURVE_POINTS = 500
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a run is cut into steps. `micro_batch * accumulation` never changes within a run."""
+
+    micro_batch: int  # examples a forward pass
+    accumulation: int  # forward passes an optimiser step
+    steps: int  # optimiser steps of the run
+    steps_per_epoch: int
+    evaluate_every: int  # steps between validation losses (and checkpoints)
+
+    @classmethod
+    def of(cls, settings: Train, examples: int, processes: int = 1) -> Schedule:
+        """The schedule of a train section on a number of examples."""
+        group = settings.batch_size * settings.gradient_accumulation_steps * processes
+        per_epoch = max(1, math.ceil(examples / group))
+        steps = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * per_epoch)
+        return cls(
+            micro_batch=settings.batch_size,
+            accumulation=settings.gradient_accumulation_steps,
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            evaluate_every=max(1, math.ceil(min(per_epoch, max(steps, 1)) / settings.evals_per_epoch)),
+        )
+
+    @property
+    def validations(self) -> int:
+        """How often the validation loss is taken: at each multiple and at the end."""
+        return math.ceil(self.steps / self.evaluate_every)
+
+    def halved(self) -> Schedule | None:
+        """Half the micro-batch (or the next smaller divisor), more accumulation; None at one example."""
+        group = self.micro_batch * self.accumulation
+        smaller = next((size for size in range(self.micro_batch // 2, 0, -1) if group % size == 0), None)
+        if smaller is None:
+            return None
+        return Schedule(smaller, group // smaller, self.steps, self.steps_per_epoch, self.evaluate_every)
+
+
+def training_arguments(
+    settings: Train, schedule: Schedule, seed: int, folder: Path, bf16: bool, device: torch.device
+) -> TrainingArguments:
+    """transformers' arguments for a run.
+
+    Args:
+        settings: The train section.
+        schedule: Of the run; its micro-batch may be smaller than the section's.
+        seed: Of dropout and order.
+        folder: Gets the checkpoints.
+        bf16: Matrix products in bfloat16.
+        device: Where it runs.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=schedule.micro_batch,
+        gradient_accumulation_steps=schedule.accumulation,
+        max_steps=schedule.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(settings.warmup_ratio * schedule.steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        bf16=bf16,
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        eval_strategy="steps",
+        eval_steps=schedule.evaluate_every,
+        save_strategy="steps",
+        save_steps=schedule.evaluate_every,
+        save_total_limit=2,  # the best and the newest
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=max(1, schedule.steps // _CURVE_POINTS),
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = (
+            1  # one GPU a process: torchrun serves several, DataParallel copies the model each step
+        )
+    return arguments
+
+
+class AnswerTrainer(Trainer):  # type: ignore[misc]
+    """Trains on answer tokens only.
+
+    Args:
+        model: Base model under its LoRA adapter.
+        arguments: Of `training_arguments`.
+        train_rows: Rows of `data.encode`.
+        val_rows: The same; empty = no validation.
+        collator: Makes the batches.
+        by_length: Group rows of similar length.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        arguments: TrainingArguments,
+        train_rows: Dataset,
+        val_rows: Dataset,
+        collator: AnswerCollator,
+        by_length: bool,
+    ) -> None:
+        if len(val_rows) == 0:
+            arguments.eval_strategy, arguments.metric_for_best_model = "no", None
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=train_rows,
+            eval_dataset=val_rows,
+        )
+        self.body = find_body(model)
+        self.meter = Meter()
+        group = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+        self.order = EpochSampler(lengths(train_rows), group, arguments.data_seed, by_length)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(FlowCallback(self.order, arguments.learning_rate))
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
+        return self.order
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Mean cross entropy over the answer tokens of a whole optimiser step.
+
+        Dividing each micro-batch's sum by the step's token count makes accumulation exact. Under
+        DistributedDataParallel, which averages gradients, the count is that of all processes, so the
+        loss is multiplied by their number.
+        """
+        loss, answer_tokens = answer_loss(model, self.body, inputs)
+        self.meter.tokens += int(inputs["attention_mask"].sum())
+        self.meter.padded += inputs["attention_mask"].numel()
+        if num_items_in_batch is None:
+            return loss / max(answer_tokens, 1)
+        return loss / num_items_in_batch * self.accelerator.num_processes
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Mean cross entropy over all answer tokens of the validation rows, whatever the batch size.
+
+        Each process reads all rows: the set is small, and padding it to a multiple of the processes
+        would count rows twice.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        started = time.monotonic()
+        total, count = 0.0, 0
+        training = self.model.training
+        self.model.eval()
+        for batch in self._validation_batches(rows):
+            with torch.no_grad(), self.accelerator.autocast():
+                loss, tokens = answer_loss(self.model, self.body, self._prepare_inputs(batch))
+            total, count = total + float(loss), count + tokens
+        self.model.train(training)
+        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
+        self.meter.validation_seconds.append(time.monotonic() - started)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _validation_batches(self, rows: Dataset) -> DataLoader[Any]:
+        sizes = lengths(rows)
+        order = sorted(range(len(rows)), key=lambda row: (-sizes[row], row))
+        size = self.args.per_device_train_batch_size
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")

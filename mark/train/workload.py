@@ -1,0 +1,177 @@
+"""The model with its rows on a device, and one micro-step of it for measuring."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mark.config import Train
+from mark.errors import DataError, MarkError
+from mark.files import read_jsonl
+from mark.records import Chunk, Example
+from mark.train.adapter import build_model
+from mark.train.collator import AnswerCollator
+from mark.train.data import encode, lengths
+from mark.train.hardware import Peak, free_memory_bytes, peak_memory, training_device, wants_bf16
+from mark.train.inputs import TrainInputs
+from mark.train.loss import answer_loss, find_body
+from mark.train.sampler import epoch_order
+from mark.train.trainer import Schedule
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+_MARGIN = 0.9  # of the free memory is used at most
+_WARM_UP_TOKENS = 64
+_SLOW_S = 15.0  # a one-row micro-step above this is extrapolated rather than repeated
+
+
+@dataclass
+class Workload:
+    """Everything that a run of training computes with."""
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    train_rows: Dataset
+    val_rows: Dataset
+    collator: AnswerCollator
+    device: torch.device
+    bf16: bool
+
+
+def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
+    """Load architecture and data.
+
+    Raises:
+        DataError: A file is missing or damaged, or there are no training examples.
+        ModelError: The base cannot be loaded.
+    """
+    train, val = read_jsonl(inputs.train_file, Example), read_jsonl(inputs.val_file, Example)
+    if not train:
+        raise DataError(
+            f"{inputs.train_file} holds no examples; raise data_prep.max_samples or add documents"
+        )
+    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(inputs.chunks_file, Chunk)}
+    device = training_device()
+    bf16 = wants_bf16(settings.precision, device)
+    model, tokenizer = build_model(inputs.base_folder, settings.lora, seed, device, bf16)
+    rows = [encode(part, chunks, tokenizer, settings.max_seq_length) for part in (train, val)]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return Workload(model, tokenizer, rows[0], rows[1], AnswerCollator(int(pad)), device, bf16)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one micro-step."""
+
+    tokens: int  # with padding
+    forward_s: float
+    total_s: float
+
+
+def micro_step(work: Workload, rows: list[int], last_tokens: int | None = None) -> Timing:
+    """Forward and backward pass over some rows, without an optimiser step.
+
+    Args:
+        work: The workload.
+        rows: Row numbers of the training set.
+        last_tokens: Only so many tokens from each row's end.
+    """
+    picked = [work.train_rows[row] for row in rows]
+    if last_tokens is not None:
+        picked = [_cut(row["input_ids"], row["answer_start"], last_tokens) for row in picked]
+    batch = {name: value.to(work.device) for name, value in work.collator(picked).items()}
+    started = time.monotonic()
+    with torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
+        loss, count = answer_loss(work.model, find_body(work.model), batch)
+    _synchronize(work.device)
+    middle = time.monotonic()
+    (loss / max(count, 1)).backward()
+    _synchronize(work.device)
+    ended = time.monotonic()
+    work.model.zero_grad(set_to_none=True)
+    return Timing(batch["input_ids"].numel(), middle - started, ended - started)
+
+
+def fitting_schedule(work: Workload, schedule: Schedule) -> tuple[Schedule, Peak, Timing]:
+    """Shrink the micro-batch until its measured need fits into free memory.
+
+    One micro-step with the longest row is measured (after a short one that warms up); a micro-batch
+    of n rows takes n times as much. On a GPU nothing is shrunk: running out is an exception there.
+
+    Returns:
+        The schedule, the memory of the one-row micro-step, and its time.
+
+    Raises:
+        MarkError: Not even one row fits.
+    """
+    sizes = lengths(work.train_rows)
+    longest = max(range(len(sizes)), key=lambda row: sizes[row])
+    with peak_memory(work.device) as short:
+        micro_step(work, [longest], _WARM_UP_TOKENS)
+    on_cpu = work.device.type == "cpu"
+    if on_cpu:
+        _refuse_unless(short.grown * sizes[longest] // _WARM_UP_TOKENS // 2, sizes[longest])
+    with peak_memory(work.device) as one:
+        timing = micro_step(work, [longest])
+    while on_cpu and one.grown * schedule.micro_batch > free_memory_bytes() * _MARGIN:
+        smaller = schedule.halved()
+        if smaller is None:
+            _refuse_unless(one.grown, sizes[longest])
+            break
+        schedule = smaller
+    return schedule, one, timing
+
+
+def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timing:
+    """Time a micro-step of ordinary rows; a slow machine's one-row step stands in for it."""
+    if one_row.total_s > _SLOW_S:
+        return one_row
+    sizes = lengths(work.train_rows)
+    by_size = sorted(range(len(sizes)), key=lambda row: sizes[row])
+    start = max(0, (len(by_size) - schedule.micro_batch) // 2)
+    rows = by_size[start : start + schedule.micro_batch]
+    micro_step(work, rows)
+    return micro_step(work, rows)
+
+
+def run_tokens(sizes: list[int], schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
+    """Tokens of all steps of a run: real ones, and with padding."""
+    group = schedule.micro_batch * schedule.accumulation
+    real = padded = step = epoch = 0
+    while step < schedule.steps:
+        order = epoch_order(sizes, group, seed + epoch, by_length)
+        for start in range(0, len(order), group):
+            if step == schedule.steps:
+                break
+            rows = order[start : start + group]
+            for i in range(0, len(rows), schedule.micro_batch):
+                batch = [sizes[row] for row in rows[i : i + schedule.micro_batch]]
+                real, padded = real + sum(batch), padded + max(batch) * len(batch)
+            step += 1
+        epoch += 1
+    return real, padded
+
+
+def _cut(ids: list[int], answer_start: int, last_tokens: int) -> dict[str, object]:
+    dropped = max(0, len(ids) - last_tokens)
+    return {"input_ids": ids[dropped:], "answer_start": max(1, answer_start - dropped)}
+
+
+def _refuse_unless(needed: int, tokens: int) -> None:
+    free = int(free_memory_bytes() * _MARGIN)
+    if needed > free:
+        raise MarkError(
+            f"training one example of {tokens} tokens needs about {needed >> 20} MB and {free >> 20} MB are "
+            "free; lower train.max_seq_length or train.lora.r, or close other programs"
+        )
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
