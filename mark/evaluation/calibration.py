@@ -1,0 +1,53 @@
+"""The refusal thresholds of every model, fitted on validation questions in one and the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from mark.answering.refusal import Calibration, fit
+from mark.errors import DataError
+from mark.evaluation.cells import Answer
+from mark.evaluation.metrics import answerable_golds, token_f1
+from mark.evaluation.questions import Question
+from mark.files import read_json
+
+
+class Calibrations(BaseModel):
+    """What eval learnt from validation questions; rlhf and serving read it, never test metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entry: str
+    base: str
+    question_ids: list[str]  # the validation questions that were used
+    thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive
+
+    @classmethod
+    def read(cls, path: Path) -> Calibrations:
+        """Read reports/eval/<entry>/calibration.json.
+
+        Raises:
+            DataError: Missing or damaged.
+        """
+        try:
+            return cls.model_validate(read_json(path))
+        except ValueError as fault:
+            raise DataError(f"{path}: {str(fault).splitlines()[0]}; run `dvc repro eval`") from None
+
+
+def calibrate(questions: Sequence[Question], answers: Mapping[str, Answer]) -> Calibration:
+    """Fit one threshold.
+
+    Args:
+        questions: Validation questions.
+        answers: By question id.
+    """
+    scores = []
+    for question in questions:
+        golds = answerable_golds(question.answers)
+        scores.append(max((token_f1(answers[question.id].text, gold) for gold in golds), default=0.0))
+    probabilities = [answers[question.id].refusal_probability for question in questions]
+    return fit(probabilities, scores, [question.kind for question in questions])

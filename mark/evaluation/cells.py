@@ -1,0 +1,157 @@
+"""The cells of the grid: which model answers from which passages, and the predictions that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mark.answering.engine import Generation, Request
+from mark.answering.extractive import extract
+from mark.answering.quotes import find_quote
+from mark.answering.refusal import decide, is_refusal
+from mark.evaluation.metrics import score
+from mark.evaluation.questions import Question
+from mark.prompting import REFUSAL, Passage
+from mark.records import Chunk, Prediction
+
+Model = Literal["base", "tuned", "extractive"]
+Context = Literal["without", "retrieval", "oracle"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of the experiment: a model and what it is shown."""
+
+    name: str
+    model: Model
+    context: Context
+
+    @property
+    def calibration(self) -> str:
+        """The name of the threshold that applies: oracle passages share that of retrieval."""
+        if self.model == "extractive":
+            return self.name
+        return self.model if self.context == "without" else f"{self.model}_retrieval"
+
+
+CELLS: dict[str, Cell] = {
+    cell.name: cell
+    for cell in (
+        Cell("base", "base", "without"),
+        Cell("base_retrieval", "base", "retrieval"),
+        Cell("base_oracle", "base", "oracle"),
+        Cell("tuned", "tuned", "without"),
+        Cell("tuned_retrieval", "tuned", "retrieval"),
+        Cell("tuned_oracle", "tuned", "oracle"),
+        Cell("extractive", "extractive", "retrieval"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a cell makes of a question before the threshold is applied."""
+
+    text: str
+    raw_text: str
+    refusal_probability: float
+    passages: tuple[Passage, ...]  # as shown
+
+
+def passages_for(
+    question: Question, context: Context, chunks: Mapping[str, Chunk], top_k: int
+) -> tuple[Passage, ...]:
+    """The passages that a cell shows, best first.
+
+    Oracle passages are the gold chunks, then the retrieved ones; for an unanswerable question they are the
+    retrieved ones.
+    """
+    if context == "without":
+        return ()
+    ids = list(question.contexts or ())
+    if context == "oracle" and question.gold:
+        ids = [*question.gold, *(i for i in ids if i not in question.gold)]
+    return tuple(Passage.from_chunk(chunks[i]) for i in ids[:top_k])
+
+
+def request_for(question: Question, cell: Cell, chunks: Mapping[str, Chunk], top_k: int) -> Request:
+    """What the engine is asked in a cell."""
+    return Request(question.question, passages_for(question, cell.context, chunks, top_k))
+
+
+def calibration_request(question: Question, cell: Cell, chunks: Mapping[str, Chunk], top_k: int) -> Request:
+    """What the engine is asked for a threshold: the answer to an unanswerable question plays no part."""
+    asked = request_for(question, cell, chunks, top_k)
+    return replace(asked, refusal_only=question.kind == "unanswerable")
+
+
+def from_generation(generation: Generation) -> Answer:
+    """A language model's answer."""
+    return Answer(
+        generation.text, generation.raw_text, generation.refusal_probability, generation.passages_shown
+    )
+
+
+def extractive(question: Question, chunks: Mapping[str, Chunk], top_k: int) -> Answer:
+    """The baseline's answer: no model."""
+    passages = passages_for(question, "retrieval", chunks, top_k)
+    found = extract(question.question, passages)
+    return Answer(found.text, found.text, found.uncovered, passages)
+
+
+def predict(
+    question: Question, cell: str, answer: Answer, threshold: float | None, chunks: Mapping[str, Chunk]
+) -> Prediction:
+    """Apply the refusal rule to an answer and score it.
+
+    Args:
+        question: What was asked.
+        cell: The cell's name.
+        answer: What the model made of it.
+        threshold: Refuse from this probability on; None: refuse where greedy decoding does.
+        chunks: By id; to look for the answer in the cited section first.
+    """
+    text = answer.raw_text if threshold is None else answer.text
+    refused = is_refusal(text) or (threshold is not None and decide(answer.refusal_probability, threshold))
+    shown = sorted(answer.passages, key=lambda p: not in_gold_section(question, p.chunk_id, chunks))
+    quote = None if refused else find_quote(text, shown)
+    scores = score(text, question.answers, refused)
+    return Prediction(
+        example_id=question.id,
+        cell=cell,
+        question=question.question,
+        kind=question.kind,
+        style=question.style,
+        rule_id=question.rule_id,
+        document=question.document,
+        section=question.section,
+        contexts=[passage.chunk_id for passage in answer.passages],
+        answers=list(question.answers),
+        prediction=REFUSAL if refused else text,
+        raw_prediction=answer.raw_text,
+        unrefused_prediction=answer.text,
+        refused=refused,
+        refusal_probability=round(answer.refusal_probability, 6),
+        quote=None if quote is None else quote.text,
+        quote_chunk=None if quote is None else quote.chunk_id,
+        exact_match=round(scores.exact_match, 6),
+        token_f1=round(scores.token_f1, 6),
+        rouge_l=round(scores.rouge_l, 6),
+        bleu=round(scores.bleu, 6),
+        f1_if_answered=round(score(answer.text, question.answers, refused=False).token_f1, 6),
+        source_in_contexts=_source_shown(question, answer.passages),
+    )
+
+
+def in_gold_section(question: Question, chunk_id: str, chunks: Mapping[str, Chunk]) -> bool:
+    """Whether a chunk stands in the section that a question is about."""
+    chunk = chunks[chunk_id]
+    return (chunk.document, chunk.section) == (question.document, question.section)
+
+
+def _source_shown(question: Question, passages: Sequence[Passage]) -> bool | None:
+    """Whether a gold chunk was shown; None where there is none or nothing was shown."""
+    if not passages or not question.gold:
+        return None
+    return any(passage.chunk_id in question.gold for passage in passages)

@@ -1,0 +1,179 @@
+"""`mark eval --model NAME --dataset FILE`: one model on any file of questions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mark.answering.engine import Engine
+from mark.answering.merging import for_inference
+from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_value
+from mark.errors import DataError
+from mark.evaluation.calibration import Calibrations
+from mark.evaluation.cells import CELLS, from_generation, predict, request_for
+from mark.evaluation.inputs import check_contexts, with_contexts
+from mark.evaluation.questions import Question, from_example, from_handwritten
+from mark.evaluation.report import dataset_text
+from mark.evaluation.significance import Bootstrap, choose_clusters
+from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
+from mark.files import CHUNKS, EMBEDDER, REPORTS, read_jsonl, write_json
+from mark.models.loading import load_model
+from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
+from mark.retrieval import Retriever
+from mark.seeding import derived_seed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """Refusal thresholds of one model, None where it was never calibrated."""
+
+    without: float | None
+    retrieval: float | None
+
+    def of(self, question: Question) -> float | None:
+        return self.retrieval if question.contexts else self.without
+
+
+def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
+    """Evaluate a base model or an entry on a file of questions.
+
+    Writes reports/eval_<name>_<time>.json with metrics and predictions. Questions with contexts are answered
+    from them, hand-written ones from what the retriever finds. The refusal threshold is the one that the
+    eval stage fitted for the model; without one, the model refuses where greedy decoding does.
+
+    Args:
+        name: Of the model, as `mark.load_model` takes it.
+        dataset: JSONL of `Example` or `HandwrittenQuestion` rows.
+        root: The project's root.
+
+    Returns:
+        What to print.
+
+    Raises:
+        DataError: A row is neither, or a file is missing.
+        ModelError: There is no such model.
+    """
+    params = root / PARAMS
+    settings = load_section(Eval, "eval", params)
+    questions, chunks = read_questions(dataset, root, load_section(Retrieval, "retrieval", params))
+    model, tokenizer, _ = load_model(name, root)
+    length = int(load_value("train", "max_seq_length", params))
+    model = for_inference(model, model.dtype)
+    engine = Engine(model, tokenizer, length, settings.max_new_tokens, settings.batch_size)
+    thresholds = _thresholds(name, root)
+    predictions = _answer(engine, questions, chunks, thresholds)
+    metrics = _metrics(predictions, questions, chunks, settings, load_seed(params))
+    report = {
+        "model": name,
+        "dataset": dataset.name,
+        "questions": len(questions),
+        "precision": str(model.dtype).removeprefix("torch."),
+        "refusal_threshold": {"without": thresholds.without, "retrieval": thresholds.retrieval},
+        "metrics": metrics,
+        "predictions": [row.model_dump(mode="json") for row in predictions],
+    }
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = root / REPORTS / f"eval_{name}_{moment}.json"
+    write_json(target, report)
+    return f"{dataset_text(name, dataset.name, len(questions), metrics)}\n{target}"
+
+
+def read_questions(
+    dataset: Path, root: Path, retrieval: Retrieval
+) -> tuple[list[Question], Mapping[str, Chunk]]:
+    """The questions of a file, contexts filled in, and the chunks that they name.
+
+    Raises:
+        DataError: A row is neither an example nor a hand-written question (names the line), there is no
+            row, or a context is not among the chunks.
+    """
+    rows = _rows(dataset)
+    data = root / CHUNKS.parent
+    if not any(isinstance(row, HandwrittenQuestion) for row in rows):
+        chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(root / CHUNKS, Chunk)}
+        questions = [from_example(row) for row in rows if isinstance(row, Example)]
+    else:
+        retriever = Retriever.open(data, root / EMBEDDER, retrieval)
+        chunks = retriever.chunks
+        asked = [
+            from_example(row) if isinstance(row, Example) else from_handwritten(row, list(chunks.values()))
+            for row in rows
+        ]
+        questions = with_contexts(asked, retriever, retrieval.top_k)
+    check_contexts(questions, chunks)
+    return questions, chunks
+
+
+def _rows(dataset: Path) -> list[Example | HandwrittenQuestion]:
+    rows: list[Example | HandwrittenQuestion] = []
+    for number, line in enumerate(dataset.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            rows.append(_row(line, f"{dataset}, line {number}"))
+    if not rows:
+        raise DataError(f"{dataset} holds no question; give a file such as data/val_sft.jsonl")
+    return rows
+
+
+def _row(line: str, where: str) -> Example | HandwrittenQuestion:
+    faults = []
+    for kind in (Example, HandwrittenQuestion):
+        try:
+            return kind.model_validate_json(line)
+        except ValidationError as fault:
+            first = fault.errors()[0]
+            faults.append((fault.error_count(), ".".join(map(str, first["loc"])), first["msg"]))
+    _, key, message = min(faults)
+    raise DataError(
+        f"{where}: neither an example nor a hand-written question ({key or 'row'}: {message}); "
+        "give a file such as data/val_sft.jsonl"
+    )
+
+
+def _thresholds(name: str, root: Path) -> _Thresholds:
+    """From the evaluation of the entry, or of the first entry on this base model."""
+    for path in sorted((root / REPORTS / "eval").glob("*/calibration.json")):
+        found = Calibrations.read(path)
+        role = "tuned" if found.entry == name else "base" if found.base == name else None
+        if role is not None:
+            kept = {key: calibration.threshold for key, calibration in found.thresholds.items()}
+            return _Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
+    log.info("%s was never calibrated (`dvc repro eval`): it refuses where greedy decoding does", name)
+    return _Thresholds(None, None)
+
+
+def _answer(
+    engine: Engine, questions: Sequence[Question], chunks: Mapping[str, Chunk], thresholds: _Thresholds
+) -> list[Prediction]:
+    cell = CELLS["base_retrieval"]  # its passages are the contexts; no contexts, no passages
+    requests = [request_for(q, cell, chunks, len(q.contexts or ())) for q in questions]
+    found = engine.generate(requests)
+    return [
+        predict(q, "dataset", from_generation(answer), thresholds.of(q), chunks)
+        for q, answer in zip(questions, found, strict=True)
+    ]
+
+
+def _metrics(
+    rows: Sequence[Prediction],
+    questions: Sequence[Question],
+    chunks: Mapping[str, Chunk],
+    settings: Eval,
+    seed: int,
+) -> dict[str, Any]:
+    clusters = choose_clusters(
+        [q.document for q in questions],
+        [q.section for q in questions],
+        [q.id for q in questions],
+        settings.min_clusters,
+    )
+    bootstrap = Bootstrap(settings.bootstrap_samples, settings.confidence, derived_seed(seed, "bootstrap"))
+    gold = [quotes_gold(row, q, chunks) for row, q in zip(rows, questions, strict=True)]
+    return {**rounded(cell_metrics(rows, gold, clusters, bootstrap)), "clusters": len(set(clusters))}

@@ -1,0 +1,205 @@
+"""Evaluating one entry: every cell answers the same questions; thresholds come from validation only."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mark.answering.engine import Engine, Generation, Request
+from mark.answering.merging import for_inference
+from mark.config import Eval, Retrieval
+from mark.errors import ModelError
+from mark.evaluation.calibration import Calibrations, calibrate
+from mark.evaluation.cells import (
+    CELLS,
+    Answer,
+    Cell,
+    calibration_request,
+    extractive,
+    from_generation,
+    predict,
+    request_for,
+)
+from mark.evaluation.inputs import Asked, EvalInputs, gather
+from mark.evaluation.summary import summarise
+from mark.models.loading import load_base, load_entry, preferred_dtype
+from mark.records import Prediction
+
+log = logging.getLogger(__name__)
+
+_PROBE = "Article 1. This text is read by the base model before and after its cells."
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """All that an evaluation found.
+
+    Attributes:
+        entry: Its name.
+        predictions: One a cell and test question.
+        metrics: The content of metrics/eval_<entry>.json.
+        calibrations: The content of calibration.json.
+        seconds_per_answer: By model and context; for the timing report only.
+    """
+
+    entry: str
+    predictions: list[Prediction]
+    metrics: dict[str, Any]
+    calibrations: Calibrations
+    seconds_per_answer: dict[str, float]
+
+
+@dataclass
+class _Run:
+    """The questions and settings of a run, and what it has found so far."""
+
+    asked: Asked
+    settings: Eval
+    top_k: int
+    max_seq_length: int
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (cell, question id)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [CELLS[name] for name in self.settings.cells]
+
+
+def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_length: int) -> EvalResult:
+    """Evaluate one entry against its base model and the extractive baseline.
+
+    Args:
+        inputs: Where data and models lie.
+        settings: Section `eval`.
+        retrieval: Section `retrieval`.
+        max_seq_length: Tokens of prompt and answer together.
+
+    Returns:
+        Predictions, metrics and thresholds; the same for the same inputs and seed.
+
+    Raises:
+        DataError: A data file is missing or damaged.
+        LeakError: A test question was trained on.
+        ModelError: A model cannot be loaded, or the base cells were not answered by the plain base model.
+    """
+    run = _Run(gather(inputs, settings, retrieval), settings, retrieval.top_k, max_seq_length)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = preferred_dtype(device)
+    log.info(
+        "eval: %d test and %d validation questions, %s", len(run.asked.test), len(run.asked.validation), dtype
+    )
+    for question in [*run.asked.test, *run.asked.validation]:
+        run.answers["extractive", question.id] = extractive(question, run.asked.chunks, run.top_k)
+    base_proved = _base_cells(run, inputs, dtype, device)
+    _tuned_cells(run, inputs, dtype, device)
+    calibrations = _calibrations(run, inputs)
+    predictions = [
+        predict(
+            question,
+            cell.name,
+            run.answers[cell.name, question.id],
+            calibrations.thresholds[cell.calibration].threshold,
+            run.asked.chunks,
+        )
+        for cell in run.cells
+        for question in run.asked.test
+    ]
+    metrics = summarise(predictions, run.asked, settings, calibrations, inputs.seed)
+    metrics |= {"precision": str(dtype).removeprefix("torch."), "base_probe_equal": base_proved}
+    return EvalResult(inputs.entry.name, predictions, metrics, calibrations, run.seconds)
+
+
+def _base_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch.device) -> bool:
+    """Answer the base model's cells, and prove that no adapter took part."""
+    model, tokenizer = load_base(inputs.base, dtype, device)
+    before = probe_sha256(model, tokenizer)
+    _answer_cells(run, "base", model, tokenizer)
+    after = probe_sha256(model, tokenizer)
+    adapted = has_adapter(model)
+    del model
+    gc.collect()
+    fresh, tokenizer = load_base(inputs.base, dtype, device)
+    proved = not adapted and before == after == probe_sha256(fresh, tokenizer)
+    if not proved:
+        raise ModelError(
+            f"the base cells were not answered by the plain model of {inputs.base} "
+            f"(adapter layers: {adapted}, logits {before[:8]} before, {after[:8]} after); report this bug"
+        )
+    return proved
+
+
+def _tuned_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch.device) -> None:
+    if not any(cell.model == "tuned" for cell in run.cells):
+        return
+    model, tokenizer = load_entry(inputs.entry, torch.float32, device)
+    _answer_cells(run, "tuned", for_inference(model, dtype), tokenizer)
+    gc.collect()
+
+
+def has_adapter(model: Any) -> bool:
+    """Whether a model holds adapter layers of peft."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def probe_sha256(model: Any, tokenizer: Any) -> str:
+    """Hash of a model's logits on a fixed text: equal weights, equal hash."""
+    ids = tokenizer(_PROBE, return_tensors="pt")["input_ids"].to(model.device)
+    with torch.inference_mode():
+        logits = model(input_ids=ids, use_cache=False).logits.float().cpu()
+    return hashlib.sha256(logits.numpy().tobytes()).hexdigest()
+
+
+def _answer_cells(run: _Run, name: str, model: Any, tokenizer: Any) -> None:
+    """All cells of one model, test and validation questions, each distinct prompt once."""
+    cells = [cell for cell in run.cells if cell.model == name]
+    engine = Engine(
+        model, tokenizer, run.max_seq_length, run.settings.max_new_tokens, run.settings.batch_size
+    )
+    for shown in (False, True):
+        group = [cell for cell in cells if (cell.context != "without") is shown]
+        jobs = _jobs(run, group)
+        if not jobs:
+            continue
+        label = f"{name} {'with' if shown else 'without'} passages"
+        started = time.monotonic()
+        found = _by_request(engine, [request for _, _, request in jobs], label)
+        run.seconds[label] = round((time.monotonic() - started) / len(found), 3)
+        for cell_name, question_id, request in jobs:
+            run.answers[cell_name, question_id] = from_generation(found[request])
+
+
+def _by_request(engine: Engine, requests: Sequence[Request], label: str) -> dict[Request, Generation]:
+    unique = list(dict.fromkeys(requests))
+    return dict(zip(unique, engine.generate(unique, label), strict=True))
+
+
+def _jobs(run: _Run, cells: Sequence[Cell]) -> list[tuple[str, str, Request]]:
+    """Cell name, question id and request: test questions in each cell, validation ones for each threshold."""
+    chunks, k = run.asked.chunks, run.top_k
+    jobs = [(cell.name, q.id, request_for(q, cell, chunks, k)) for cell in cells for q in run.asked.test]
+    for name in sorted({cell.calibration for cell in cells}):
+        jobs += [(name, q.id, calibration_request(q, CELLS[name], chunks, k)) for q in run.asked.validation]
+    return jobs
+
+
+def _calibrations(run: _Run, inputs: EvalInputs) -> Calibrations:
+    """A threshold for each cell that is not an oracle cell."""
+    thresholds = {}
+    for name in sorted({cell.calibration for cell in run.cells}):
+        answers = {q.id: run.answers[name, q.id] for q in run.asked.validation}
+        thresholds[name] = calibrate(run.asked.validation, answers)
+    return Calibrations(
+        entry=inputs.entry.name,
+        base=inputs.base.name,
+        question_ids=[question.id for question in run.asked.validation],
+        thresholds=thresholds,
+    )

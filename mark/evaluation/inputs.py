@@ -1,0 +1,153 @@
+"""What evaluating an entry reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mark.config import Eval, Retrieval
+from mark.errors import DataError
+from mark.evaluation.questions import (
+    Question,
+    check_leaks,
+    evenly,
+    from_example,
+    load_handwritten,
+    stratified,
+)
+from mark.files import (
+    EMBEDDER,
+    HANDWRITTEN_DEV,
+    HANDWRITTEN_TEST,
+    MODELS,
+    TEST_SFT,
+    TRAIN_SFT,
+    VAL_SFT,
+    read_jsonl,
+)
+from mark.records import Chunk, Example
+from mark.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class EvalInputs:
+    """Where an evaluation finds its inputs, and its seed."""
+
+    data: Path  # chunks, vectors, train/val/test rows
+    base: Path  # folder of the base model
+    entry: Path  # folder of the entry
+    embedder: Path
+    handwritten_test: Path
+    handwritten_dev: Path
+    seed: int
+
+    @classmethod
+    def of_project(cls, entry: str, seed: int, root: Path = Path()) -> EvalInputs:
+        """The project's own places.
+
+        Raises:
+            ModelError: The entry is missing.
+        """
+        from mark.models.loading import entry_base
+
+        folder = root / MODELS / entry
+        return cls(
+            data=root / TEST_SFT.parent,
+            base=entry_base(folder),
+            entry=folder,
+            embedder=root / EMBEDDER,
+            handwritten_test=root / HANDWRITTEN_TEST,
+            handwritten_dev=root / HANDWRITTEN_DEV,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions of one evaluation, contexts filled in.
+
+    Attributes:
+        test: Hand-written ones first, then rule-made.
+        validation: For the thresholds.
+        ranked: For each answerable test question with a known source: chunk ids, best first.
+        train_rows: Rows a document.
+        handwritten_left_out: Because the corpus is another one.
+    """
+
+    test: list[Question]
+    validation: list[Question]
+    ranked: dict[str, list[str]]
+    train_rows: dict[str, int]
+    handwritten_left_out: int
+    chunks: dict[str, Chunk]
+
+
+def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
+    """Read, check and choose the questions, and retrieve what they need.
+
+    Raises:
+        DataError: A file is missing or damaged, or there is nothing to ask.
+        LeakError: A test question was trained on.
+    """
+    retriever = Retriever.open(inputs.data, inputs.embedder, retrieval)
+    chunks = list(retriever.chunks.values())
+    train = read_jsonl(inputs.data / TRAIN_SFT.name, Example)
+    val = read_jsonl(inputs.data / VAL_SFT.name, Example)
+    handwritten, left_out = load_handwritten(inputs.handwritten_test, chunks)
+    rule_made = [from_example(row) for row in read_jsonl(inputs.data / TEST_SFT.name, Example)]
+    check_leaks([*handwritten, *rule_made], [*train, *val])
+    test = stratified(handwritten, settings.max_handwritten, lambda q: q.kind)
+    test += evenly(rule_made, settings.max_rule_made)
+    if not test:
+        raise DataError(f"no test question; raise eval.max_rule_made or mend {inputs.data / TEST_SFT.name}")
+    depth = max(retrieval.top_k, *settings.recall_at) if settings.recall_at else retrieval.top_k
+    ranked = _ranked(retriever, test, depth)
+    validation = [from_example(row) for row in val] + load_handwritten(inputs.handwritten_dev, chunks)[0]
+    validation = stratified(validation, settings.max_calibration, lambda q: (q.handwritten, q.kind))
+    if not validation:
+        raise DataError("no validation question for the refusal threshold; raise data_prep.max_val")
+    validation = with_contexts(validation, retriever, retrieval.top_k)
+    check_contexts([*test, *validation], retriever.chunks)
+    rows: dict[str, int] = {}
+    for row in train:
+        rows[row.document or ""] = rows.get(row.document or "", 0) + 1
+    return Asked(
+        test=[_filled(q, ranked[q.id][: retrieval.top_k]) for q in test],
+        validation=validation,
+        ranked=ranked,
+        train_rows=rows,
+        handwritten_left_out=left_out,
+        chunks=retriever.chunks,
+    )
+
+
+def check_contexts(questions: Sequence[Question], chunks: Mapping[str, Chunk]) -> None:
+    """Stop where a question names a chunk that there is not.
+
+    Raises:
+        DataError: The question and the chunk.
+    """
+    for question in questions:
+        unknown = [i for i in (*question.gold, *(question.contexts or ())) if i not in chunks]
+        if unknown:
+            raise DataError(
+                f"question {question.id} names chunk {unknown[0]}, which chunks.jsonl lacks; "
+                "run `dvc repro data_prep`"
+            )
+
+
+def with_contexts(questions: Sequence[Question], retriever: Retriever, top_k: int) -> list[Question]:
+    """The questions, those without contexts given the retriever's best."""
+    ranked = _ranked(retriever, [q for q in questions if q.contexts is None], top_k)
+    return [_filled(q, ranked.get(q.id, [])) for q in questions]
+
+
+def _ranked(retriever: Retriever, questions: Sequence[Question], k: int) -> dict[str, list[str]]:
+    """Chunk ids for each question, best first."""
+    found = retriever.search([question.question for question in questions], k)
+    return {q.id: [hit.chunk.chunk_id for hit in hits] for q, hits in zip(questions, found, strict=True)}
+
+
+def _filled(question: Question, ids: Sequence[str]) -> Question:
+    return question if question.contexts is not None else replace(question, contexts=tuple(ids))

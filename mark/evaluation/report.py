@@ -1,0 +1,147 @@
+"""The table that a run ends with: the grid with intervals, retrieval, gains and one sentence of verdict."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+Tree = dict[str, Any]
+
+WIDTH = 100
+_CELLS = {
+    "base": "base, no retrieval",
+    "base_retrieval": "base + retrieval",
+    "base_oracle": "base + right passage",
+    "tuned": "tuned, no retrieval",
+    "tuned_retrieval": "tuned + retrieval",
+    "tuned_oracle": "tuned + right passage",
+    "extractive": "best sentence, no model",
+}
+_COLUMNS = {
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "f1_if_answered": "F1 if answered",
+    "rouge_l": "ROUGE-L",
+    "bleu": "BLEU",
+    "refusal_recall": "refusal recall",
+    "false_refusals": "false refusals",
+    "quote_correct": "right quote",
+}
+_GROUPS = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
+_BASELINES = {
+    "over_base_retrieval": "base + retrieval",
+    "over_extractive": "best sentence",
+    "over_tuned_without_retrieval": "tuned, no retrieval",
+    "over_base": "base, no retrieval",
+}
+_VERDICTS = {
+    "ship": "it beats base + retrieval and the best sentence",
+    "don't ship": "it is worse than base + retrieval or than the best sentence",
+    "cannot tell": "not both intervals lie above zero and none lies below",
+}
+
+
+def summary_text(metrics: Tree) -> str:
+    """The tables of one metrics file as plain text.
+
+    Args:
+        metrics: The content of metrics/eval_<entry>.json: `{"eval_<entry>": {...}}`.
+    """
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
+    for name, content in metrics.items():
+        console.print(summary(name.removeprefix("eval_"), content))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+
+def summary(entry: str, metrics: Tree) -> Group:
+    """The same for a terminal, to be printed by rich."""
+    parts: list[Table | Text] = [
+        _grid(title, metrics[group], metrics["counts"][group], metrics["clusters"][group])
+        for group, title in _GROUPS.items()
+        if group in metrics
+    ]
+    parts += [_retrieval_line(title, metrics, group) for group, title in _GROUPS.items()]
+    parts += [_gain_line(title, metrics, group) for group, title in _GROUPS.items()]
+    parts.append(Text(verdict_sentence(entry, metrics), style="bold"))
+    return Group(*[part for part in parts if not isinstance(part, Text) or part.plain])
+
+
+def verdict_sentence(entry: str, metrics: Tree) -> str:
+    """One sentence: the verdict, what it rests on, and the smallest gain it could have seen."""
+    group, verdict = metrics["verdict_on"], metrics["verdict"]
+    questions, clusters = metrics["counts"][group], metrics["clusters"][group]
+    gains = metrics["gain"].get(group, {})
+    decisive = [gains[name] for name in ("over_base_retrieval", "over_extractive") if name in gains]
+    reason = _VERDICTS[verdict]
+    if clusters < metrics["clusters"]["needed"]:
+        reason = f"{clusters} clusters are too few, {metrics['clusters']['needed']} are needed"
+    elif not decisive:
+        reason = "the tuned model or its baselines were not run"
+    kind = {"handwritten": "hand-written ", "all": ""}[group]
+    sentence = f"Verdict on {entry} + retrieval: {verdict}; {reason}"
+    sentence += f" ({questions} {kind}questions in {clusters} clusters"
+    if decisive:
+        smallest = max(gain["smallest_detectable"] for gain in decisive)
+        sentence += f"; smallest token F1 gain it could have seen: {100 * smallest:.1f} points"
+    return sentence + ")."
+
+
+def dataset_text(model: str, dataset: str, questions: int, metrics: Tree) -> str:
+    """One model's metrics on one file, a line each."""
+    lines = [f"{model} on {dataset}: {questions} questions in {metrics['clusters']} clusters"]
+    for name, label in {**_COLUMNS, "source_shown": "source among passages"}.items():
+        if name in metrics:
+            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+            lines.append(f"  {label:<22} {100 * metrics[name]:5.1f} %  ({100 * low:.1f} to {100 * high:.1f})")
+    return "\n".join(lines)
+
+
+def _grid(title: str, cells: Tree, questions: int, clusters: int) -> Table:
+    heading = f"{title}: {questions} in {clusters} clusters; percent, interval below"
+    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right")
+    for name, label in _CELLS.items():
+        if name in cells:
+            table.add_row(label, *[_value(cells[name], metric) for metric in _COLUMNS])
+    return table
+
+
+def _value(values: Tree, metric: str) -> str:
+    if metric not in values:
+        return "-"
+    low, high = values[f"{metric}_low"], values[f"{metric}_high"]
+    return f"{100 * values[metric]:.1f}\n{100 * low:.0f}-{100 * high:.0f}"
+
+
+def _retrieval_line(title: str, metrics: Tree, group: str) -> Text:
+    found = metrics["retrieval"].get(group)
+    if found is None:
+        return Text("")
+    names = sorted(
+        (k for k in found if k.startswith("recall_at_") and k.rsplit("_", 1)[1].isdigit()),
+        key=lambda k: int(k.rsplit("_", 1)[1]),
+    )
+    parts = [f"recall@{name.rsplit('_', 1)[1]} {_inline(found, name)}" for name in names]
+    return Text(f"{title}, retrieval: " + ", ".join([*parts, f"MRR {_inline(found, 'mrr')}"]))
+
+
+def _inline(values: Tree, name: str) -> str:
+    low, high = values[f"{name}_low"], values[f"{name}_high"]
+    return f"{100 * values[name]:.0f} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _gain_line(title: str, metrics: Tree, group: str) -> Text:
+    parts = [
+        f"{label} {100 * gain['difference']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+        for name, label in _BASELINES.items()
+        if (gain := metrics["gain"].get(group, {}).get(name)) is not None
+    ]
+    return Text(f"{title}, token F1 of tuned + retrieval over: " + ", ".join(parts) if parts else "")
