@@ -116,6 +116,7 @@ class Prediction(Row):
     answers: list[str]
     prediction: str
     raw_prediction: str  # what the model wrote before the refusal rule
+    unrefused_prediction: str  # its best answer that is not the refusal
     refused: bool
     refusal_probability: float | None
     quote: str | None  # the passage found verbatim in the contexts, None where there is none
@@ -124,4 +125,5 @@ class Prediction(Row):
     token_f1: float
     rouge_l: float
     bleu: float
+    f1_if_answered: float  # token F1 of `unrefused_prediction`
     source_in_contexts: bool | None

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mark.answering.decoding import BatchState, Prefix, batch_state, is_recurrent
+from mark.answering.refusal import is_refusal
 from mark.prompting import REFUSAL, Passage, Prompt, answer_ids, build_prompt
 
 if TYPE_CHECKING:
@@ -24,14 +25,10 @@ _KEEP_ALL_ABOVE = 0.75  # share of rows still writing above which dropping the o
 
 @dataclass(frozen=True)
 class Request:
-    """A question and the passages to answer it from, best first; none = without retrieval.
-
-    `refusal_only` asks for the refusal probability alone, at the cost of reading the prompt.
-    """
+    """A question and the passages to answer it from, best first; none = without retrieval."""
 
     question: str
     passages: tuple[Passage, ...] = ()
-    refusal_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class Generation:
     """What the model made of one request.
 
     Attributes:
-        text: The greedy answer; where greedy decoding would refuse, the best answer that does not; empty
-            where only the refusal probability was asked for.
+        text: The greedy answer; where greedy decoding would refuse, the best answer that does not.
         raw_text: What plain greedy decoding gives: `text`, or the refusal.
-        mean_logprob: Mean natural-log probability of `text`'s tokens, the end token included; 0 for none.
+        mean_logprob: Mean natural-log probability of `text`'s tokens, the end token included.
         refusal_probability: Probability that an answer starts with the refusal:
-            `prod_i P(r_i | prompt, r_1 .. r_(i-1))` over all tokens r_i of the refusal, without end token.
+            `prod_i P(r_i | prompt, r_1 .. r_(i-1))` over all tokens r_i of the refusal, without end token;
+            1 where `text` refuses all the same, in a sentence around the refusal.
         passages_shown: The passages as they stood in the prompt, possibly shortened.
     """
 
@@ -106,24 +103,20 @@ class Engine:
         prefix = self._shared_prefix([p.ids for p in prompts])
         done: dict[Request, Generation] = {}
         with tqdm(total=len(unique), desc=label, unit="answer", mininterval=1.0) as bar:
-            for rows in self._batches(unique, [len(p.ids) for p in prompts]):
-                answers = self._answer_batch(
-                    [prompts[i] for i in rows], prefix, write=not all(unique[i].refusal_only for i in rows)
-                )
+            for rows in self._batches([len(p.ids) for p in prompts]):
+                answers = self._answer_batch([prompts[i] for i in rows], prefix)
                 done.update((unique[i], answer) for i, answer in zip(rows, answers, strict=True))
                 bar.update(len(rows))
         return [done[request] for request in requests]
 
-    def _batches(self, requests: Sequence[Request], lengths: list[int]) -> Iterator[list[int]]:
-        """Indices of requests of similar length, longest first; those without an answer apart."""
-        for refusal_only in (False, True):
-            order = [i for i, request in enumerate(requests) if request.refusal_only is refusal_only]
-            order.sort(key=lambda i: -lengths[i])
-            while order:
-                fitting = self.prompt_tokens // max(1, lengths[order[0]])
-                size = self.batch_size * min(max(fitting, 1), _MAX_SHORT)
-                yield order[:size]
-                order = order[size:]
+    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
+        """Indices of prompts of similar length, longest first."""
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        while order:
+            fitting = self.prompt_tokens // max(1, lengths[order[0]])
+            size = self.batch_size * min(max(fitting, 1), _MAX_SHORT)
+            yield order[:size]
+            order = order[size:]
 
     def _shared_prefix(self, prompts: list[list[int]]) -> Prefix | None:
         """The longest common start of all prompts, read once; None where it does not pay or fit."""
@@ -135,23 +128,21 @@ class Engine:
             length += 1
         return Prefix(self.model, first[:length]) if length >= _MIN_PREFIX else None
 
-    def _answer_batch(self, prompts: list[Prompt], prefix: Prefix | None, write: bool) -> list[Generation]:
+    def _answer_batch(self, prompts: list[Prompt], prefix: Prefix | None) -> list[Generation]:
         pad_id = self.tokenizer.pad_token_id
         state = batch_state(self.model, self.eos_id if pad_id is None else int(pad_id), prefix)
         first = state.start([p.ids for p in prompts])
         refusal_logprob, refuses = self._probe_refusal(state, first)
         for token in (self.refusal_ids[0], self.eos_id):
             first[refuses, token] = -math.inf
-        tokens, logprobs = (
-            self._write(state, first) if write else ([[] for _ in prompts], [[] for _ in prompts])
-        )
+        tokens, logprobs = self._write(state, first)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [
             Generation(
                 text=text.strip(),
                 raw_text=REFUSAL if refuses[i] else text.strip(),
-                mean_logprob=sum(logprobs[i]) / max(1, len(logprobs[i])),
-                refusal_probability=math.exp(float(refusal_logprob[i])),
+                mean_logprob=sum(logprobs[i]) / len(logprobs[i]),
+                refusal_probability=1.0 if is_refusal(text) else math.exp(float(refusal_logprob[i])),
                 passages_shown=tuple(prompts[i].passages),
             )
             for i, text in enumerate(texts)
@@ -191,7 +182,3 @@ class Engine:
                 rows, chosen = rows[stay], chosen[stay]
             logits = state.step(chosen)
         return tokens, logprobs
-
-
-def _nothing(rows: int) -> tuple[list[list[int]], list[list[float]]]:
-    return [[] for _ in range(rows)], [[] for _ in range(rows)]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mark.answering.quotes import fold
+from mark.answering.quotes import trim
 from mark.prompting import REFUSAL
 from mark.records import Kind
 
@@ -52,8 +52,12 @@ def decide(refusal_probability: float, threshold: float) -> bool:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text is the refusal, or begins with it; case and end punctuation are ignored."""
-    return fold(text).casefold().startswith(fold(REFUSAL).casefold().rstrip("."))
+    """Whether a text begins or ends with the refusal; case and end punctuation are ignored.
+
+    Ends, because an untuned model likes to write "The answer is: ..." first.
+    """
+    said, refusal = trim(text).casefold(), trim(REFUSAL).casefold()
+    return said.startswith(refusal) or said.endswith(refusal)
 
 
 def fit(

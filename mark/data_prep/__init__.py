@@ -34,13 +34,25 @@ def prepare(
     """
     from mark.data_prep.build import build_dataset
     from mark.data_prep.split import HeldOut
-    from mark.files import HELD_OUT, LEDGER, PAGES, TEST_SFT, TRAIN_SFT, VAL_SFT, read_jsonl, write_json, write_jsonl
+    from mark.files import (
+        HELD_OUT,
+        LEDGER,
+        PAGES,
+        TEST_SFT,
+        TRAIN_SFT,
+        VAL_SFT,
+        read_jsonl,
+        write_json,
+        write_jsonl,
+    )
     from mark.records import Page
     from mark.retrieval import Retriever
 
     retriever = Retriever.open(data, embedder, retrieval)
     pages = read_jsonl(data / PAGES.name, Page)
-    dataset = build_dataset(pages, retriever, settings, HeldOut.read(data / HELD_OUT.name), retrieval.top_k, seed)
+    dataset = build_dataset(
+        pages, retriever, settings, HeldOut.read(data / HELD_OUT.name), retrieval.top_k, seed
+    )
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])
     write_jsonl(out / VAL_SFT.name, dataset.rows["val"])
     write_jsonl(out / TEST_SFT.name, dataset.rows["test"])

@@ -13,8 +13,8 @@ from mark.data_prep.leak import check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
-from mark.data_prep.rules import Source, chosen_rules
-from mark.data_prep.select import Selection
+from mark.data_prep.rules import Rule, Source, chosen_rules
+from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.similarity import QuestionIndex, near_copies
 from mark.data_prep.split import HeldOut, Splits, assign_splits
 from mark.data_prep.unanswerable import (
@@ -61,35 +61,21 @@ def build_dataset(
         LeakError: Training and held-out data overlap.
     """
     rules = chosen_rules(settings.rules)
-    chunks = sorted(retriever.chunks.values(), key=lambda chunk: (chunk.document, chunk.start, chunk.chunk_id))
+    chunks = sorted(retriever.chunks.values(), key=lambda c: (c.document, c.start, c.chunk_id))
     splits = assign_splits(chunks, settings, held_out, seed)
     split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
-    barred = _barred(chunks, split_of)
+    corpus = Corpus(pages, chunks, split_of, _barred(chunks, split_of), splits.by)
     casing = Casing(chunk.text for chunk in chunks)
     book = Book()
-    pool: dict[Split, list[Candidate]] = {name: [] for name in ORDER}
-    sources: dict[Split, list[Source]] = {name: [] for name in ORDER}
-    open_chunks = [chunk for chunk in chunks if chunk.chunk_id not in barred]
-    for candidate, source in make_candidates(open_chunks, rules, casing, seed):
-        split = split_of[candidate.chunk.chunk_id]
-        if not sources[split] or sources[split][-1] is not source:
-            sources[split].append(source)
-        if fault := cheap_fault(candidate, settings):
-            book.enter(split, candidate, fault)
-        else:
-            pool[split].append(candidate)
-    log.info("%d questions made, %d of them sound", len(book.entries) + sum(map(len, pool.values())), sum(map(len, pool.values())))
-    asked = QuestionIndex()
-    targets: dict[Split, int] = {"test": settings.max_test, "val": settings.max_val, "train": settings.max_samples}
-    page_of = _page_finder(pages)
+    pool = _ask(corpus, rules, casing, settings, book, seed)
     foreign = _Foreign(chunks, casing, seed)
+    asked = QuestionIndex()
     rows: dict[Split, list[Example]] = {}
     for name in ORDER:
-        selection = Selection(
-            name, targets[name], settings, top_k, retriever, _visible(name, split_of, barred), page_of, book, asked, seed
-        )
-        selection.fill(balanced(pool[name], seed))
-        selection.add_foreign(foreign.questions(name, sources[name]))
+        shelf = Shelf(retriever, _visible(name, corpus), top_k, _page_finder(pages))
+        selection = Selection(name, settings, shelf, book, asked)
+        selection.fill(balanced(pool.candidates[name], seed))
+        selection.add_foreign(foreign.questions(name, pool.sources[name]))
         rows[name] = _shuffled(selection.rows, seed)
         log.info("%s: %d examples", name, len(rows[name]))
     if not rows["train"]:
@@ -98,8 +84,35 @@ def build_dataset(
             "technical prose: add such PDFs, or raise data_prep.round_trip_k and data_prep.max_answer_words"
         )
     check_leaks(rows, splits, retriever.chunks)
-    ledger = close(book, Corpus(pages, chunks, split_of, barred, splits.by), rows)
-    return Dataset(rows, ledger, splits)
+    return Dataset(rows, close(book, corpus, rows), splits)
+
+
+@dataclass
+class _Pool:
+    """What could be asked in each split."""
+
+    candidates: dict[Split, list[Candidate]]
+    sources: dict[Split, list[Source]]
+
+
+def _ask(
+    corpus: Corpus, rules: dict[str, Rule], casing: Casing, settings: DataPrep, book: Book, seed: int
+) -> _Pool:
+    """Make all questions; those with a plain fault go into the book at once."""
+    pool = _Pool({name: [] for name in ORDER}, {name: [] for name in ORDER})
+    chunks = [chunk for chunk in corpus.chunks if chunk.chunk_id not in corpus.barred]
+    for candidate, source in make_candidates(chunks, rules, casing, seed):
+        split = corpus.split_of[candidate.chunk.chunk_id]
+        known = pool.sources[split]
+        if not known or known[-1] is not source:
+            known.append(source)
+        if fault := cheap_fault(candidate, settings):
+            book.enter(split, candidate, fault)
+        else:
+            pool.candidates[split].append(candidate)
+    sound = sum(len(part) for part in pool.candidates.values())
+    log.info("%d questions made, %d of them sound", len(book.entries) + sound, sound)
+    return pool
 
 
 def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split]) -> frozenset[str]:
@@ -110,17 +123,15 @@ def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split]) -> frozenset[st
     return frozenset([*near_copies(train, [*test, *val]), *near_copies(val, test)])
 
 
-def _visible(name: Split, split_of: dict[str, Split], barred: frozenset[str]) -> frozenset[str]:
+def _visible(name: Split, corpus: Corpus) -> frozenset[str]:
     """Chunks that may be shown as contexts: train sees train, val all but test, test everything."""
-    seen: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("train", "val"), "test": ("train", "val", "test")}
-    return frozenset(
-        chunk_id
-        for chunk_id, split in split_of.items()
-        if split in seen[name] and (name == "test" or chunk_id not in barred)
-    )
+    if name == "test":
+        return frozenset(corpus.split_of)
+    seen = ("train",) if name == "train" else ("train", "val")
+    return frozenset(i for i, split in corpus.split_of.items() if split in seen and i not in corpus.barred)
 
 
-def _page_finder(pages: Sequence[Page]):  # type: ignore[no-untyped-def]
+def _page_finder(pages: Sequence[Page]) -> PageOf:
     by_document: dict[str, list[Page]] = {}
     for page in sorted(pages, key=lambda page: (page.doc_id, page.offset, page.page)):
         by_document.setdefault(page.doc_id, []).append(page)

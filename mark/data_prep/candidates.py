@@ -6,7 +6,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mark.answering.quotes import fold
 from mark.config import DataPrep
@@ -66,7 +66,6 @@ def make_candidates(
 
 
 def _named(candidate: Candidate, draft: str) -> Candidate:
-    from dataclasses import replace
 
     return replace(candidate, draft=draft)
 
@@ -91,7 +90,9 @@ def cheap_fault(candidate: Candidate, settings: DataPrep) -> str | None:
     words = answer.split()
     if not settings.min_answer_words <= len(words) <= settings.max_answer_words:
         return "answer_length"
-    if _POOR_ANSWER.search(answer) or answer.count("(") != answer.count(")") and not answer.startswith("(a)"):
+    if _POOR_ANSWER.search(answer) or (
+        answer.count("(") != answer.count(")") and not answer.startswith("(a)")
+    ):
         return "poor_answer"
     if answer not in fold(candidate.chunk.text):
         return "not_verbatim"

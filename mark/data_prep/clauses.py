@@ -11,78 +11,38 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mark.data_prep import verbs
+from mark.data_prep.adjuncts import (
+    EMPTY_CONDITION,
+    LEADING,
+    Adjunct,
+    AdjunctKind,
+    depth,
+    kind_of,
+    split_adjuncts,
+)
 from mark.data_prep.phrases import NOUN_TOO, first_conjunct
 
 Modal = Literal["must", "may", "right", "fact"]
-AdjunctKind = Literal["condition", "exception", "deadline", "purpose", "reference", "manner"]
 
-_NUMBER = (
-    r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fourteen|fifteen|thirty|sixty|ninety)"
-)
-_STARTERS: list[tuple[AdjunctKind, str]] = [
-    ("exception", r"unless|except|save (?:as|where|that|in|with)|with the exception of|provided, however"),
-    (
-        "condition",
-        r"in (?:the )?cases? (?:where|of|in which)|in the event (?:of|that)|provided that|on condition that|"
-        r"only (?:if|where|when|after)|as soon as|as long as|so long as|to the extent that|in so far as|"
-        r"insofar as|whenever|if|when|where|upon (?:request|receipt|receiving|becoming|completion|expiry|notification|the (?:request|receipt|expiry|adoption|application|entry))|once (?=the|a|an|it|they)|before|after|until|prior to|during|while",
-    ),
-    (
-        "purpose",
-        r"in order to|in order that|so as to|so that|with a view to|with the aim of|for the purposes? of|"
-        r"to ensure that",
-    ),
-    (
-        "deadline",
-        rf"within (?:the )?(?:a (?:maximum )?(?:period|reasonable)|{_NUMBER}|one|the period)|"
-        rf"(?:no|not) later than|at the latest|by \d{{1,2}} [A-Z][a-z]+ \d{{4}}|at least (?:once )?every|"
-        rf"(?:and |once )?every {_NUMBER}|every (?:year|two|three)|at least once|annually|"
-        rf"for (?:a (?:maximum |minimum |further )?period|at least {_NUMBER} (?:years|months|days)|"
-        rf"{_NUMBER} (?:years|months|days)|the term|a term)|from \d{{1,2}} [A-Z][a-z]+ \d{{4}}|"
-        r"without (?:undue |unnecessary |further )?delay|immediately|as early as",
-    ),
-    (
-        "reference",
-        r"in accordance with|pursuant to|under (?:Article|article|paragraph|clause|point|section|Section|Chapter"
-        r"|this|that|those|the (?:first|second))|"
-        r"as (?:referred to|provided|set out|laid down|defined|specified|required|described) |"
-        r"within the meaning of|by virtue of|subject to|without prejudice to|notwithstanding|"
-        r"in compliance with|in conformity with|on the basis of|in the light of",
-    ),
-    (
-        "manner",
-        r"by means of|taking into account|taking due account|having regard to|in particular|including|"
-        r"as well as|as appropriate|where appropriate|where applicable|where relevant|where feasible|"
-        r"where necessary|in cooperation with|in consultation with|after consultation|after consulting|"
-        r"at least by|on request|upon request|inter alia|together with|such as|together|respectively|thereby|"
-        r"with regard to|in relation to|irrespective of|regardless of|on behalf of|using|depending on|based on",
-    ),
-]
-_EMPTY_CONDITION = re.compile(
-    r"^(?:where|if|when|as) (?:appropriate|applicable|relevant|feasible|necessary|possible|needed|so required|"
-    r"justified|any|available|technically feasible|duly justified)\b[^a-z]*$"
-)
-_STARTER = re.compile(
-    r"(?:(?<=, )|(?<= ))(?:" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _STARTERS) + r")\b"
-)
-_LEADING = re.compile(r"^(?:" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _STARTERS) + r")\b", re.I)
-_RELATIVE_WHERE = re.compile(
-    r"(?:State|place|country|territory|area|law|sector|market|establishment|premises|language|points?|cases?) $"
-)
 # Asides without content: taken out before a clause is read.
 _FILLER = re.compile(
-    r",? ?\b(?:where|if|when|as|whenever) (?:appropriate|applicable|relevant|feasible|necessary|possible|needed|deemed appropriate|"
-    r"so required|required)\b(?! (?:to|for|by|under))(?:,(?= [a-z])|(?=[ .;]|$))|,? inter alia,?|,? mutatis mutandis,?|,? at (?:its|their) request,?|"
-    r"(?<=shall), at least,|,? as the case may be,|,? from time to time,?|(?<= )nevertheless |, in particular,|(?<=shall )in particular "
+    r",? ?\b(?:where|if|when|as|whenever) (?:appropriate|applicable|relevant|feasible|necessary|"
+    r"possible|needed|deemed appropriate|"
+    r"so required|required)\b(?! (?:to|for|by|under))(?:,(?= [a-z])|(?=[ .;]|$))|,? inter alia,?|,? "
+    r"mutatis mutandis,?|,? at (?:its|their) request,?|"
+    r"(?<=shall), at least,|,? as the case may be,|,? from time to time,?|(?<= )nevertheless |, in "
+    r"particular,|(?<=shall )in particular "
 )
-_ASIDE_START = re.compile(r"(?:without|with|by|on|at|in|for|from|after|before|upon|through|within|of its own|until)\b")
-_CLAUSE_END = re.compile(r",? (?:and|or|but) (?:shall|may|must|no|nothing|such|if|in|for this|any such)\b.*$")
+_ASIDE_START = re.compile(
+    r"(?:without|with|by|on|at|in|for|from|after|before|upon|through|within|of its own|until)\b"
+)
 _MODAL = re.compile(r" (shall|must|may|can|has|have|is|are)(?= )")
 _ADVERB = re.compile(
     r"^(?:also|always|only|not|then|further|thereupon|in particular|at least|as far as possible|"
     r"without (?:undue|unnecessary|further) delay|by law|by order|by public notification|by notification|"
     r"from time to time|at any time|for (?:this|that) purpose|to that end|where appropriate|where applicable|"
-    r"where necessary|in writing|either|both|upon request|on request|[a-z]{3,}ly)\s+(?=[a-z])"
+    r"where necessary|in writing|either|both|upon request|on request|(?!apply|supply|comply|rely|"
+    r"reply|imply|multiply)[a-z]{3,}ly)\s+(?=[a-z])"
 )
 _NOT_NOUN = re.compile(
     r"\b(?:shall|may|must|can|is|are|was|were|has|have|had|does|do|who|which|whom|that|whose|if|when|where|unless|"
@@ -90,24 +50,15 @@ _NOT_NOUN = re.compile(
 )
 _NP_START = re.compile(
     r"^(?:the|a|an|any|each|every|no|all|both|one|two|an?other|other|persons?|providers?|[A-Z][\w’'.-]*|"
-    r"[a-z-]+s)\b",
-)
-_PRONOUN = re.compile(
-    r"^(?:it|they|he|she|this|that|these|those|such|there|nothing|neither|what|which|who|paragraphs?|points?|"
-    r"clauses?|sub-clauses?|articles?|annex|article|section|chapter)\b",
-    re.I,
+    r"this (?:Regulation|Directive|Act|Constitution|Agreement|Law|Code)|"
+    r"(?!(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|this|unless|thus|its|his|is|was|has|does)\b)"
+    r"(?:[a-z-]+ (?:and |or )?){0,4}[a-z-]+s)\b",
 )
 _RIGHT = re.compile(r"^(?:have|has) the right (?:not )?to (?=[a-z])")
 _POWER = re.compile(r"^(?:have|has) (?:the )?power to (?=[a-z])")
-_ENTITLED = re.compile(r"^(?:be )?(?P<kind>entitled|empowered|required|obliged|authorised|competent|able|permitted) to (?=[a-z])")
-
-
-@dataclass(frozen=True)
-class Adjunct:
-    """A piece of a clause that tells when, why, by when or under which rule."""
-
-    kind: AdjunctKind
-    text: str  # verbatim, from its starter on
+_ENTITLED = re.compile(
+    r"^(?:be )?(?P<kind>entitled|empowered|required|obliged|authorised|competent|able|permitted) to (?=[a-z])"
+)
 
 
 @dataclass(frozen=True)
@@ -129,11 +80,14 @@ class Clause:
     @property
     def coordinated(self) -> bool:
         """Whether a second verb follows, to which the adjuncts may belong."""
-        return first_conjunct(self.rest) != self.rest or re.search(r" and (?:shall|may|must) ", self.predicate) is not None
+        return (
+            first_conjunct(self.rest) != self.rest
+            or re.search(r" and (?:shall|may|must) ", self.predicate) is not None
+        )
 
     def of_kind(self, kind: AdjunctKind) -> list[Adjunct]:
         """Its adjuncts of one kind, empty phrases such as `where appropriate` left out."""
-        return [a for a in self.adjuncts if a.kind == kind and not _EMPTY_CONDITION.match(a.text)]
+        return [a for a in self.adjuncts if a.kind == kind and not EMPTY_CONDITION.match(a.text)]
 
 
 def parse(sentence: str) -> Clause | None:
@@ -146,6 +100,12 @@ def parse(sentence: str) -> Clause | None:
         The clause, or None where the pattern does not fit.
     """
     text = _without_number(sentence).strip()
+    text = re.sub(
+        r"^(?:To (?:that|this) end|For (?:that|this) purpose|In addition|However|Furthermore|Moreover|"
+        r"In that (?:case|event|regard)), ",
+        "",
+        text,
+    )
     text = re.sub(r"^Provided (?:further |also )?that\s+", "", text)
     text = _FILLER.sub("", text.rstrip(" .;,:"))
     lead, main = _split_lead(text)
@@ -163,18 +123,22 @@ def _without_number(text: str) -> str:
 
 def _split_lead(text: str) -> tuple[list[Adjunct], str | None]:
     """Leading adjunct and main clause; (.., None) where no main clause shows."""
-    match = _LEADING.match(text)
+    match = LEADING.match(text)
     if match is None:
-        to = re.match(r"^(?:To (?!that|this|those|the|a )(?=[a-z])|By \d|By way of|In addition|Furthermore|Moreover|However|Additionally)", text)
+        to = re.match(
+            r"^(?:To (?!that|this|those|the|a )(?=[a-z])|By \d|By way of|In addition|Furthermore|"
+            r"Moreover|However|Additionally)",
+            text,
+        )
         if to is None:
             return [], text
         kind: AdjunctKind = "purpose" if to.group().startswith("To") else "manner"
         if to.group().startswith("By ") and to.group()[-1].isdigit():
             kind = "deadline"
     else:
-        kind = _kind_of(match)
+        kind = kind_of(match)
     for comma in re.finditer(r", (?:then )?", text):
-        if _depth(text, comma.start()) > 0:
+        if depth(text, comma.start()) > 0:
             continue
         main = text[comma.end() :]
         if _subject_of(main) is not None:
@@ -182,36 +146,39 @@ def _split_lead(text: str) -> tuple[list[Adjunct], str | None]:
     return [], None
 
 
-def _kind_of(match: re.Match[str]) -> AdjunctKind:
-    for kind, _ in _STARTERS:
-        if match.group(kind) is not None:
-            return kind
-    raise AssertionError("a starter matched without its kind")
-
-
-def _depth(text: str, position: int) -> int:
-    head = text[:position]
-    return head.count("(") - head.count(")")
-
-
 def _subject_of(text: str) -> tuple[str, re.Match[str]] | None:
     """A plausible subject and the modal after it."""
     for match in _MODAL.finditer(text):
-        if _depth(text, match.start()) > 0:
+        if depth(text, match.start()) > 0:
             continue
         subject = re.sub(r"\([^)]*\)", "", text[: match.start()]).strip(" ,")
-        subject = re.sub(r",? (?:referred to|set out|laid down|mentioned|specified|provided for) in .*$", "", subject)
+        subject = re.sub(
+            r",? (?:referred to|set out|laid down|mentioned|specified|provided for) in .*$", "", subject
+        )
         words = subject.split()
         if not 0 < len(words) <= 16 or _NOT_NOUN.search(subject) or not _starts_noun_phrase(subject):
             return None
-        if re.search(r", (?:the|a|an|each|every|any|no) ", subject) and " and " not in subject and " or " not in subject:
+        if (
+            re.search(r", (?:the|a|an|each|every|any|no) ", subject)
+            and " and " not in subject
+            and " or " not in subject
+        ):
             return None
         return text[: match.start()].strip(), match
     return None
 
 
 def _starts_noun_phrase(subject: str) -> bool:
-    return _NP_START.match(subject) is not None or _NP_START.match(subject[:1].lower() + subject[1:]) is not None
+    if re.match(
+        r"(?i)(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|unless|until|after|before|that)\b",
+        subject,
+    ):
+        return False
+    if re.search(r"\b(?:and|or) .*, (?:the|a|an|each|every|any) ", subject):
+        return False
+    return (
+        _NP_START.match(subject) is not None or _NP_START.match(subject[:1].lower() + subject[1:]) is not None
+    )
 
 
 def _parse_main(text: str) -> Clause | None:
@@ -238,9 +205,14 @@ def _predicate(subject: str, modal: Modal, rest: str, main: str) -> Clause | Non
     inner: list[Adjunct] = []
     while True:
         adverb = _ADVERB.match(rest)
-        aside = re.match(r"^,? ?(?P<text>[^,]{3,120}),\s+(?:and, [^,]{3,60}, )?(?=[a-z])", rest) if rest[:1] == "," else None
+        aside = (
+            re.match(r"^,? ?(?P<text>[^,]{3,120}),\s+(?:and, [^,]{3,60}, )?(?=[a-z])", rest)
+            if rest[:1] == ","
+            else None
+        )
         aside = aside or re.match(
-            r"^(?P<text>(?:subject to|in accordance with|where|when|if|for the purposes? of|in order to|within|"
+            r"^(?P<text>(?:subject to|in accordance with|where|when|if|for the purposes? of|in order "
+            r"to|within|"
             r"after|before|upon|without prejudice to|by|on|at|in|with)\b[^,]{3,140}),\s+(?=[a-z])",
             rest,
         )
@@ -264,14 +236,18 @@ def _predicate(subject: str, modal: Modal, rest: str, main: str) -> Clause | Non
 def _late_verb(rest: str) -> str | None:
     """What stands between modal and verb without commas: `may without the consent of X raise`."""
     for match in re.finditer(r" ([a-z]+)(?= )", rest[:140]):
-        if match.group(1) in verbs.BASE_VERBS and match.group(1) not in NOUN_TOO and not rest[: match.start()].endswith((" to", " the", " a")):
+        if (
+            match.group(1) in verbs.BASE_VERBS
+            and match.group(1) not in NOUN_TOO
+            and not rest[: match.start()].endswith((" to", " the", " a"))
+        ):
             return rest[: match.start()] if re.match(_ASIDE_START, rest) else None
     return None
 
 
 def _adjunct(text: str) -> Adjunct:
-    match = _LEADING.match(text)
-    return Adjunct(_kind_of(match) if match else "manner", text)
+    match = LEADING.match(text)
+    return Adjunct(kind_of(match) if match else "manner", text)
 
 
 def _verb_phrase(draft: Clause) -> Clause | None:
@@ -281,21 +257,34 @@ def _verb_phrase(draft: Clause) -> Clause | None:
         if semi:
             negated = draft.negated or "not to" in semi.group()
             return _verb_phrase(
-                replace(draft, modal="right" if modal == "right" else "may", negated=negated, predicate=rest[semi.end() :])
+                replace(
+                    draft,
+                    modal="right" if modal == "right" else "may",
+                    negated=negated,
+                    predicate=rest[semi.end() :],
+                )
             )
     semi = _ENTITLED.match(rest)
     if semi:
         kind = semi.group("kind")
-        modal_now: Modal = "must" if kind in ("required", "obliged") else ("right" if kind == "entitled" else "may")
+        modal_now: Modal = (
+            "must" if kind in ("required", "obliged") else ("right" if kind == "entitled" else "may")
+        )
         return _verb_phrase(replace(draft, modal=modal_now, predicate=rest[semi.end() :]))
     if rest.startswith("be "):
         return _be_phrase(draft, rest[3:])
+    rest = _without_aside(rest)
     match = re.match(r"^([a-z-]+)(?= |$)", rest)
     if match is None or match.group(1) not in verbs.BASE_VERBS:
         return None
     verb = _with_particle(match.group(1), rest[match.end() :].strip())
     core, adjuncts = split_adjuncts(rest[len(verb) :].strip())
     return replace(draft, verb=verb, rest=core, adjuncts=(*draft.adjuncts, *adjuncts))
+
+
+def _without_aside(rest: str) -> str:
+    """`report, without delay, to` -> `report to`."""
+    return re.sub(r"^([a-z]+), (?:[^,]{3,60}), (?=(?:to|the|a|an|of|in|on|with|that|for)\b)", r"\1 ", rest)
 
 
 def _with_particle(verb: str, after: str) -> str:
@@ -346,41 +335,4 @@ def _be_phrase(draft: Clause, rest: str) -> Clause | None:
     core, adjuncts = split_adjuncts(rest)
     if not core:
         return None
-    return replace(draft, verb="be", rest=core, adjuncts=(*draft.adjuncts, *adjuncts))
-
-
-def split_adjuncts(text: str) -> tuple[str, list[Adjunct]]:
-    """Object and complements, then the adjuncts that follow them.
-
-    A condition, exception or purpose takes in what follows it, up to an exception or a condition
-    after a comma.
-    """
-    cuts: list[tuple[int, AdjunctKind]] = []
-    if leading := _LEADING.match(text):
-        cuts.append((0, _kind_of(leading)))
-    for match in _STARTER.finditer(text):
-        if _depth(text, match.start()) > 0 or _is_relative(text, match):
-            continue
-        kind = _kind_of(match)
-        after_comma = text[: match.start()].endswith(", ")
-        if cuts and cuts[-1][1] in ("condition", "exception", "purpose") and kind != "exception":
-            if not (after_comma and kind in ("condition", "deadline")):
-                continue
-        cuts.append((match.start(), kind))
-    if not cuts:
-        return text.strip(" ,"), []
-    ends = [start for start, _ in cuts[1:]] + [len(text)]
-    adjuncts = [
-        Adjunct(kind, re.sub(r",?(?: and| or)?$", "", _CLAUSE_END.sub("", text[start:end].strip(" ,"))).strip(" ,"))
-        for (start, kind), end in zip(cuts, ends, strict=True)
-    ]
-    return text[: cuts[0][0]].strip(" ,"), adjuncts
-
-
-def _is_relative(text: str, match: re.Match[str]) -> bool:
-    before = text[: match.start()]
-    if match.group() == "where" and not before.endswith(", "):
-        return _RELATIVE_WHERE.search(before) is not None
-    if match.group() in ("during", "before", "after", "until"):
-        return before.endswith(("and ", "or ", "the day ", "day ", "brought ", "come ", "laid ", "one "))
-    return before.endswith((" and ", " or ")) and match.group() in ("in particular", "including")
+    return replace(draft, passive=False, verb="be", rest=core, adjuncts=(*draft.adjuncts, *adjuncts))

@@ -40,7 +40,8 @@ def _check_sections(rows: Mapping[Split, Sequence[Example]], splits: Splits) -> 
             if other != split or splits.of_section.get(key, split) != split:
                 wrong = other if other != split else splits.of_section[key]
                 raise LeakError(
-                    f"{row.document}, {row.section or 'front matter'} is asked about in {split} but belongs to "
+                    f"{row.document}, {row.section or 'front matter'} is asked about in {split} but "
+                    f"belongs to "
                     f"{wrong}; delete the split files and run `dvc repro data_prep`"
                 )
 
@@ -54,7 +55,9 @@ def _check_contexts(
             for chunk_id in row.contexts:
                 chunk = chunks.get(chunk_id)
                 if chunk is None:
-                    raise LeakError(f"{row.example_id}: context {chunk_id[:12]} is no chunk; run `dvc repro data_prep`")
+                    raise LeakError(
+                        f"{row.example_id}: context {chunk_id[:12]} is no chunk; run `dvc repro data_prep`"
+                    )
                 if splits.of(chunk) not in visible:
                     raise LeakError(
                         f"{row.example_id} ({split}) shows {chunk.document}, {chunk.section} of the "

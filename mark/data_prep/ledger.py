@@ -74,11 +74,16 @@ class Ledger(_Part):
 
     @model_validator(mode="after")
     def _sums(self) -> Ledger:
-        for name, parts in (("splits", [s.questions for s in self.splits.values()]), ("rules", list(self.rules.values()))):
+        for name, parts in (
+            ("splits", [s.questions for s in self.splits.values()]),
+            ("rules", list(self.rules.values())),
+        ):
             for what in ("asked", "kept", "kept_without_passage"):
                 if sum(getattr(part, what) for part in parts) != getattr(self.questions, what):
                     raise ValueError(f"{what}: {name} do not add up to {getattr(self.questions, what)}")
-        traced = [count for pages in self.trace.values() for chunks in pages.values() for count in chunks.values()]
+        traced = [
+            count for pages in self.trace.values() for chunks in pages.values() for count in chunks.values()
+        ]
         if len(traced) != self.chunks or sum(count.asked for count in traced) != self.questions.asked:
             raise ValueError("the trace does not add up to chunks and questions")
         for split in self.splits.values():
@@ -136,7 +141,9 @@ def close(book: Book, corpus: Corpus, rows: dict[Split, list[Example]]) -> Ledge
 def _count(outcomes: Sequence[str]) -> Count:
     counts = Counter(outcomes)
     kept, withheld = counts.pop(KEPT, 0), counts.pop(WITHHELD, 0)
-    return Count(asked=len(outcomes), kept=kept, kept_without_passage=withheld, dropped=dict(sorted(counts.items())))
+    return Count(
+        asked=len(outcomes), kept=kept, kept_without_passage=withheld, dropped=dict(sorted(counts.items()))
+    )
 
 
 def _split(name: Split, corpus: Corpus, rows: Sequence[Example], outcomes: Sequence[str]) -> SplitCount:
@@ -167,8 +174,11 @@ def _trace(corpus: Corpus, by_chunk: dict[str, list[str]]) -> dict[str, dict[str
     for chunk in corpus.chunks:
         outcomes = by_chunk.get(chunk.chunk_id, [])
         kept = sum(outcome in (KEPT, WITHHELD) for outcome in outcomes)
-        page = str(chunk.pages[0]) if chunk.pages else "0"
-        trace.setdefault(chunk.document, {}).setdefault(page, {})[chunk.chunk_id] = ChunkCount(
-            split=corpus.split_of[chunk.chunk_id], asked=len(outcomes), kept=kept, dropped=len(outcomes) - kept
+        first = str(chunk.pages[0]) if chunk.pages else "0"
+        trace.setdefault(chunk.document, {}).setdefault(first, {})[chunk.chunk_id] = ChunkCount(
+            split=corpus.split_of[chunk.chunk_id],
+            asked=len(outcomes),
+            kept=kept,
+            dropped=len(outcomes) - kept,
         )
     return trace

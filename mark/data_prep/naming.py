@@ -6,11 +6,15 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_KINDS = (
-    "regulation", "directive", "act", "constitution", "law", "code", "treaty", "convention", "agreement",
-    "contract", "policy", "charter", "statute", "ordinance", "decree", "rules", "protocol", "guidelines", "terms",
-)  # fmt: skip
-_SELF = re.compile(r"\b[Tt]his (Regulation|Directive|Constitution|Act|Law|Code|Agreement|Convention|Policy|Treaty)\b")
+from mark.data_prep.words import word_set
+
+_KINDS = word_set(
+    """regulation directive act constitution law code treaty convention agreement contract policy charter
+    statute ordinance decree rules protocol guidelines terms"""
+)
+_SELF = re.compile(
+    r"\b[Tt]his (Regulation|Directive|Constitution|Act|Law|Code|Agreement|Convention|Policy|Treaty)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ def document_names(title: str, tokens: Collection[str] = ()) -> DocumentNames:
     match = re.match(r"^(?P<long>.+?)\s*\((?P<short>[A-Z][\w .&-]{1,24})\)$", title)
     if match and not re.fullmatch(r"EU|EC|EEC|UK|US", match.group("short")):
         short = match.group("short")
-        return DocumentNames((_with_article(short), _with_article(short), _with_article(match.group("long"))), short)
+        return DocumentNames(
+            (_with_article(short), _with_article(short), _with_article(match.group("long"))), short
+        )
     words = title.split()
     names = [_with_article(title)]
     terse = title

@@ -43,7 +43,7 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"appointed", ("appointed", "named", "chosen")),
     (r"notify", ("inform", "tell", "alert")),
     (r"notifying", ("informing", "telling")),
-    (r"notified", ("informed", "told")),
+    (r"(?<=be )notified", ("informed",)),
     (r"inform", ("tell", "inform")),
     (r"informed", ("told", "informed")),
     (r"submit", ("send", "hand in", "file")),
@@ -108,7 +108,7 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"exercised", ("used", "exercised")),
     (r"perform", ("carry out",)),
     (r"performed", ("carried out", "done")),
-    (r"discharge", ("carry out",)),
+    (r"(?<!the )discharge(?= (?:the|its|their|his))", ("carry out",)),
     (r"grant", ("give", "grant")),
     (r"granted", ("given", "granted")),
     (r"confer", ("give", "grant")),
@@ -131,9 +131,15 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"upon", ("on", "after")),
     (r"whenever", ("when",)),
     (r"undertakings(?! to)", ("companies", "businesses")),
-    (r"(?<=an )undertaking|(?<=the )undertaking|(?<=any )undertaking|(?<=each )undertaking", ("company", "business")),
+    (
+        r"(?<=an )undertaking|(?<=the )undertaking|(?<=any )undertaking|(?<=each )undertaking",
+        ("company", "business"),
+    ),
     (r"micro, small and medium-sized enterprises", ("small businesses", "SMEs")),
-    (r"the European Parliament and (?:of )?(?:to )?the Council", ("Parliament and Council", "the EU legislators")),
+    (
+        r"the European Parliament and (?:of )?(?:to )?the Council",
+        ("Parliament and Council", "the EU legislators"),
+    ),
     (r"vacancy", ("empty seat", "vacancy")),
     (r"vacant", ("empty", "vacant")),
     (r"expiration|expiry", ("end",)),
@@ -157,7 +163,8 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
 ]
 # Terms of art in which an everyday word would be wrong.
 _FIXED = re.compile(
-    r"\b(?:implementing (?:acts?|(?:technical )?standards?|measures?|decisions?|regulations?)|[Nn]otified bod(?:y|ies)|"
+    r"\b(?:implementing (?:acts?|(?:technical )?standards?|measures?|decisions?|regulations?)|"
+    r"[Nn]otified bod(?:y|ies)|"
     r"[Nn]otifying authorit(?:y|ies)|established in|place of establishment|Data Protection Officers?|"
     r"appropriate (?:Government|Legislature|authority)|competent Legislature|Notified Bod\w+|"
     r"provide(?:s|d)? for|lead supervisory authority|main establishment)\b"
@@ -165,7 +172,7 @@ _FIXED = re.compile(
 _PATTERNS = [(re.compile(rf"\b(?:{pattern})(?!\w)"), options) for pattern, options in _PAIRS]
 
 
-def paraphrase(question: str, rng: random.Random, strength: float = 0.75, keep: str = "") -> str:
+def paraphrase(question: str, rng: random.Random, strength: float = 0.85, keep: str = "") -> str:
     """Swap legal words for everyday ones.
 
     Args:
@@ -202,5 +209,7 @@ def _report(text: str, rng: random.Random) -> str:
 
 def with_right_articles(text: str) -> str:
     """`a adequate` -> `an adequate`, `an suitable` -> `a suitable`; acronyms are left alone."""
-    text = re.sub(r"\b([Aa])n (?=(?:[b-df-hj-np-tv-z](?!our\b|ones)|uni|use|eu|Euro|one\b)[a-z])", r"\1 ", text)
-    return re.sub(r"\b([Aa]) (?=(?!uni|use|usa|eu|one\b)[aeiou][a-z])", r"\1n ", text)
+    text = re.sub(
+        r"\b([Aa])n (?=(?:[b-df-hj-np-tv-z](?!our\b|ones)|uni|use|eu|Euro|one\b)[a-z])", r"\1 ", text
+    )
+    return re.sub(r"\b([Aa]) (?=(?!uni|use|usa|eu|one\b|Uni|Euro)[aeiouAEIO][a-z])", r"\1n ", text)

@@ -7,59 +7,87 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mark.data_prep import verbs
+from mark.data_prep.words import word_set
 
-_REFERENCE_PATTERN = (
-    r",? ?(?:(?:as )?(?:referred to|set out|laid down|provided for|defined|specified|mentioned|listed|described|"
-    r"established|required|enumerated|covered|envisaged|adopted|made|issued|taken) (?:in|by|under|pursuant to|at|for in)"
-    r"|pursuant to|in accordance with|under|within the meaning of|as required by|in points?|by|for in|of)"
-    r" (?:the (?:first|second|third|fourth|fifth|previous|said) (?:subparagraph|paragraph|sentence)|"
+_ACT = (
+    r"(?:(?:Implementing |Delegated |Council |Framework )?(?:Regulations?|Directives?|Decisions?|"
+    r"Recommendations?) "
+    r"(?:\((?:EU|EC|EEC|Euratom)(?:, Euratom)?\) )?(?:No )?\d+/\d+(?:/\w+)?)"
+)
+_POINTING = (
+    r"(?:as )?(?:referred to|set out|laid down|provided for|defined|specified|mentioned|listed|"
+    r"described|established|"
+    r"required|enumerated|covered|envisaged|adopted|made|issued|taken|designated|imposed|appointed|concluded|conducted|"
+    r"carried out|submitted|notified|obtained|exercised|transmitted|received|drawn up|granted|"
+    r"conferred|provided)"
+)
+_UNIT = (
     r"(?:paragraphs?|points?|clauses?|sub-clauses?|[Aa]rticles?|Annex(?:es)?|Sections?|Chapters?|Part|"
     r"this (?:paragraph|[Aa]rticle|clause|Chapter|Section|Part|point)|that (?:paragraph|[Aa]rticle|clause))"
-    r"(?: (?:\(?\d+[A-Z]{0,3}\)?(?:\(\w+\))*|[IVX]+|[A-Z]|\([a-z]+\))\b\)?(?:\([a-z0-9]+\))*)?"
-    r"(?:,? (?:and|or|to|points?|paragraphs?|of|thereof|first subparagraph|second subparagraph|"
-    r"(?:\d+|\(\w+\))(?:\(\w+\))*)(?![a-z]))*"
-    r"(?: of (?:(?:this|that) (?:Regulation|Directive|Article|article)|{act}))?),?"
-    r"|,? ?(?:(?:as )?(?:referred to|set out|laid down|provided for|defined|specified|required|established|adopted)"
-    r" (?:in|by|under|pursuant to)|pursuant to|in accordance with|under|within the meaning of|in line with|of) {act}"
-    r"(?:(?:,| and| or) {act})*"
-).replace(
-    "{act}",
-    r"(?:(?:Implementing |Delegated |Council |Framework )?(?:Regulations?|Directives?|Decisions?|Recommendations?) "
-    r"(?:\((?:EU|EC|EEC|Euratom)(?:, Euratom)?\) )?(?:No )?\d+/\d+(?:/\w+)?)",
 )
-_REFERENCE = re.compile(_REFERENCE_PATTERN)
+_NUMERAL = r"(?:(?:\d+[A-Z]{0,3}|[IVX]+|[A-Z])(?![a-z])(?:\(\w+\))*|\(\w+\)(?:\(\w+\))*)"
+_PLACE = (
+    rf"(?:the (?:first|second|third|fourth|fifth|previous|said) (?:subparagraph|paragraph|sentence)|"
+    rf"{_UNIT}(?: {_NUMERAL})?(?:,? ?(?:and|or|to|of(?= (?:paragraph|point|[Aa]rticle|Section|Chapter|"
+    rf"Annex))|{_UNIT}|thereof|(?:first|second|third) subparagraph|{_NUMERAL})(?![a-z]))*"
+    rf"(?: of (?:(?:this|that) (?:Regulation|Directive|Article|article)|{_ACT}))?|{_ACT}(?:(?:,| and| "
+    rf"or) {_ACT})*)"
+)
+# A cross-reference with what introduces it: `, referred to in points (a) and (b) of Article 9(1),`.
+_REFERENCE = re.compile(
+    rf",? ?(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on the basis of|by "
+    rf"virtue of)"
+    rf"|pursuant to|in accordance with|under|within the meaning of|in line with|as required by|in|by|"
+    rf"for in) {_PLACE},?"
+    rf"|,? ?of {_ACT}"
+)
 _DANGLING = re.compile(
     r"\b(?:this|these|those|such|said|aforesaid|thereof|thereto|therein|thereon|therefor|therewith|thereunder|"
     r"hereby|herein|former|latter|it|itself|they|them|he|she|him|his|her|hers|subparagraphs?|paragraphs?|"
     r"points?|clauses?|sub-clauses?|the following|above-mentioned|abovementioned|foregoing|same|thereafter|"
-    r"articles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|Part|Chapter|"
-    r"the day following|Section|Title|proviso|hereinafter|concerned|question|relevant|as the case may be|\w+\))\b|[\[\]*;“”]|\d ?\["
+    r"articles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|"
+    r"Part|Chapter|"
+    r"the day following|Section|Title|proviso|hereinafter|concerned|question|relevant|as the case may "
+    r"be|\w+\))\b|[\[\]*;“”‘]|’\.|\.’|\d ?\["
 )
-_BREAKS = (" which ", " who ", " that ", " whose ", " whom ", " where ", " including ", " such as ", " as well as ")
-_PREPOSITIONS = frozenset(
-    """for in with from on at within between under against by concerning regarding through during via over after
-    without""".split()
+_BREAKS = (
+    " which ",
+    " who ",
+    " that ",
+    " whose ",
+    " whom ",
+    " where ",
+    " including ",
+    " such as ",
+    " as well as ",
 )
-_NEEDS_MORE = frozenset(
-    """respect accordance view order relation effect connection addition access compliance consultation account
-    necessary required related relevant attention consideration competent interest responsible based impact
-    influence set regard light subject case event basis terms pursuance virtue means way such that which resulting
-    arising charge force place manner nature of to and or the a an its their any""".split()
+_PREPOSITIONS = word_set(
+    """for in with from on at within between under against by concerning regarding through during via
+    over after without"""
+)
+_NEEDS_MORE = word_set(
+    """respect accordance view order relation effect connection addition access compliance consultation
+    account necessary required related relevant attention consideration competent interest responsible
+    based impact influence set regard light subject case event basis terms pursuance virtue means way
+    such that which resulting arising charge force place manner nature of to and or the a an its their
+    any"""
 )
 _TRAILING = re.compile(
-    r"[ ,]+(?:and|or|of|the|a|an|to|in|for|by|with|from|on|at|as|under|where|which|that|than|into|any|all|its|their|"
+    r"[ ,]+(?:and|or|of|the|a|an|to|in|for|by|with|from|on|at|as|under|where|which|that|than|into|any|"
+    r"all|its|their|"
     r"shall|may|not|between|relating|concerning|each|every|those|such|is|are|be|own|other|thereof|both|necessary|required|relevant|"
-    r"only|also|not|so|when|if|referred|resulting|arising|regarding|through|via|within|during|allowing|specifying|"
+    r"(?:with|in) (?:respect|regard|relation|accordance|connection)|only|also|not|so|when|if|referred|"
+    r"resulting|arising|regarding|through|via|within|during|allowing|specifying|"
     r"setting|establishing|containing|including|concerned|respectively)$"
 )
-_DETERMINERS = frozenset(
-    """the a an each every any all no some both such this that these those where when if in on for to by at
-    persons only where upon""".split()
+_DETERMINERS = word_set(
+    """the a an each every any all no some both such this that these those where when if in on for to by
+    at persons only where upon"""
 )
-_STOP = frozenset(
-    """the a an of to in for and or by on with as at be is are was were it its that this which who what when how
-    under from not any all may must shall can do does has have had law rule rules about if into their there than
-    other such one""".split()
+_STOP = word_set(
+    """the a an of to in for and or by on with as at be is are was were it its that this which who what
+    when how under from not any all may must shall can do does has have had law rule rules about if
+    into their there than other such one"""
 )
 
 
@@ -96,11 +124,15 @@ class Casing:
 
 def without_references(text: str) -> str:
     """Strip parentheses and cross-references such as `referred to in Article 9(1)`."""
-    text = re.sub(r" ?\((?!EU|EC)[^()]*\)(?!\w)", lambda m: m.group() if re.match(r" ?\(\w{1,4}\)", m.group()) else "", text)
+    text = re.sub(
+        r" ?\((?!EU|EC)[^()]*\)(?!\w)",
+        lambda m: m.group() if re.match(r" ?\(\w{1,4}\)", m.group()) else "",
+        text,
+    )
     previous = None
     while previous != text:
         previous = text
-        text = _REFERENCE.sub(lambda m: m.group() if re.match(r",? ?of (?!.*\d/\d)", m.group()) else "", text)
+        text = _REFERENCE.sub("", text)
     return re.sub(r"\s+", " ", text).replace(" ,", ",").strip(" ,")
 
 
@@ -137,7 +169,7 @@ def _without_vague_end(text: str) -> str:
     words = text.split()
     if not words or words[-1].strip(",") not in _VAGUE:
         return text
-    for at in range(len(words) - 2, 1, -1):
+    for at in range(len(words) - 2, 0, -1):
         if words[at] in _PREPOSITIONS or words[at] == "to":
             return " ".join(words[:at])
         if words[at] == "of":
@@ -154,20 +186,29 @@ def _unfinished(text: str) -> bool:
         return True
     if last in ("what", "whether", "how", "as", "that", "who", "it", "up", "out", "them"):
         return True
-    return last in verbs.BASE_VERBS and before.strip(",") in ("to", "and", "or", "not", "shall", "must", "may")
+    return last in verbs.BASE_VERBS and before.strip(",") in (
+        "to",
+        "and",
+        "or",
+        "not",
+        "shall",
+        "must",
+        "may",
+    )
 
 
-_VAGUE = frozenset(
-    """matters matter obligations conditions condition ground grounds requirements cases case extent manner way terms
-    purposes areas area bodies circumstances powers functions provisions arrangements organisations ways things
-    information persons person acts act issues instances period periods place anything something law amount body
-    criteria number sum resolution resolutions""".split()
+_VAGUE = word_set(
+    """matters matter obligations conditions condition ground grounds requirements cases case extent
+    manner way terms purposes areas area bodies circumstances powers functions provisions arrangements
+    organisations ways things information persons person acts act issues instances period periods
+    place anything something law amount body criteria number sum resolution resolutions use parts
+    equality"""
 )
-_ING_NOUNS = frozenset(
-    """training testing processing monitoring hearing meeting sitting standing reporting marking building funding
-    financing banking sharing labelling housing teaching pleading wellbeing understanding profiling proceeding
-    backing planning licensing outsourcing subcontracting trafficking engineering manufacturing voting gambling
-    timing finding listing ruling marketing advertising being""".split()
+_ING_NOUNS = word_set(
+    """training testing processing monitoring hearing meeting sitting standing reporting marking building
+    funding financing banking sharing labelling housing teaching pleading wellbeing understanding
+    profiling proceeding backing planning licensing outsourcing subcontracting trafficking engineering
+    manufacturing voting gambling timing finding listing ruling marketing advertising being"""
 )
 
 
@@ -181,21 +222,34 @@ def _without_relatives(text: str) -> str:
 
 def first_conjunct(text: str) -> str:
     """`inform the authority and shall ...` -> `inform the authority`."""
-    for match in re.finditer(r",? (?:and|or)(?: (?P<aux>shall|may|to|also|is|are|has|have|includes?|must|can|not))? (?P<word>[a-z]+)\b", text):
+    for match in re.finditer(
+        r",? (?:and|or)(?: (?P<aux>shall|may|to|also|is|are|has|have|includes?|must|can|not))? "
+        r"(?P<word>[a-z]+)\b",
+        text,
+    ):
         verb = match.group("word")
-        if match.group("aux") or (verb in verbs.BASE_VERBS and verb not in NOUN_TOO):
+        clear = verb not in NOUN_TOO or re.match(
+            r" (?:the|a|an|any|its|their|to|that|it|on)\b", text[match.end() :]
+        )
+        if match.group("aux") or (verb in verbs.BASE_VERBS and clear):
             return text[: match.start()].strip(" ,")
     return text
 
 
-NOUN_TOO = frozenset(
-    """address audit access benefit change charge cause check claim comment conduct control copy cover contract
-    delay design display document effect exercise finance form function guide help hire implement issue label
-    lead lease limit link list log mark market measure mandate move name object offer order place plan practice
-    process produce question record report request research reserve respect rest result return sanction seal
-    schedule share show sign stay start state stop store subject supply support test trace track trade train
-    transfer transport treat trust use value view visit vote want work project review force level act approach
-    appeal award balance contact content damage dispute attempt answer""".split()
+NOUN_TOO = word_set(
+    """access account act address advance alert answer appeal approach attempt audit award balance
+    benefit bill bind block book breach break broadcast buy cast cause change charge check claim clean
+    clear close comment commission conduct contact content contract control copy count cover credit
+    damage debit default delay design discount dispatch display dispute document drive drop ease
+    effect evidence exercise exploit finance fit force form function gain guide harm help hire host
+    implement influence interview invoice issue label land last launch lead lease let level limit link
+    list lock log mail mandate mark market measure mention move name object offer order park patch
+    place plan plant play practice press print process produce profit progress project query question
+    quote rank rate record redress repair report request research reserve respect rest result return
+    review reward ride rule run sample sanction save scan schedule screen seal search share ship show
+    sign sort split sponsor start state stay stop store strike strip study subject supply support
+    survey switch tax tender test tie touch trace track trade train transfer transport treat trigger
+    trust turn type use value view visit vote wait walk want wash watch win wind witness work"""
 )
 
 
@@ -217,7 +271,12 @@ def _cut_at_preposition(words: list[str], limit: int) -> str:
 def dangles(question: str) -> bool:
     """Whether a question leans on a text that its reader does not see."""
     text = re.sub(r"\bArticle \d+[A-Z]* (?:of|GDPR)", "", question)
-    text = re.sub(r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, Euratom)?\) )?(?:No )?[\d/]+[/\w]*", "", text)
+    text = re.sub(
+        r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, "
+        r"Euratom)?\) )?(?:No )?[\d/]+[/\w]*",
+        "",
+        text,
+    )
     text = re.sub(r"^(?:is|was) it|job is it|is it to", "", text)
     text = re.sub(r"\bthat (?=the|a|an|any|their|its|there|all|no|each|every)", "", text)
     text = re.sub(r"\((?:[A-Z][A-Za-z]+|EU|EC)\)", "", text)
@@ -230,19 +289,32 @@ def content_words(text: str) -> list[str]:
 
 
 def singular_role(subject: str) -> str | None:
-    """`Providers of high-risk AI systems` -> `a provider of high-risk AI systems`; None for what is no role."""
+    """`Providers of AI systems` -> `a provider of AI systems`; None for what is no role."""
     words = re.sub(r"^(?:the|a|an|any|each|every|all|no) ", "", subject, flags=re.I).split()
     if not words or len(words) > 6:
         return None
-    head = next((i for i, w in enumerate(words) if i + 1 < len(words) and words[i + 1] in ("of", "for", "under")), len(words) - 1)
+    head = next(
+        (i for i, w in enumerate(words) if i + 1 < len(words) and words[i + 1] in ("of", "for", "under")),
+        len(words) - 1,
+    )
     word = words[head].lower()
     singular = re.sub(r"ies$", "y", word) if word.endswith("ies") else re.sub(r"s$", "", word)
-    if not re.search(r"(?:ider|ucer|urer|orter|utor|oyer|ller|ssor|ator|tive|entity|undertaking|person|citizen|holder|ployee|authority|subject)$", singular):
+    if not re.search(
+        r"(?:ider|ucer|urer|orter|utor|oyer|ller|ssor|ator|tive|entity|undertaking|person|citizen|holder|ployee|authority|subject)$",
+        singular,
+    ):
         return None
-    if word != words[head] or " and " in f" {subject} " or " or " in subject or singular in ("authority", "representative"):
+    if (
+        word != words[head]
+        or " and " in f" {subject} "
+        or " or " in subject
+        or singular in ("authority", "representative")
+    ):
         return None
     phrase = " ".join([*words[:head], singular, *words[head + 1 :]])
     if phrase != phrase.lower() and not re.search(r"\b[A-Z]{2,}\b", phrase):
         return None
-    article = "an" if phrase[0].lower() in "aeiou" and not phrase.lower().startswith(("uni", "use", "eu")) else "a"
+    article = (
+        "an" if phrase[0].lower() in "aeiou" and not phrase.lower().startswith(("uni", "use", "eu")) else "a"
+    )
     return f"{article} {phrase}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage
 from mark.records import Chunk, Example, Split
 from mark.retrieval import Hit, Retriever
-from mark.seeding import derived_seed
 
 BATCH = 256  # questions sent to the retriever at once
 FAMILY_SHARE = 0.35  # most of a split that one rule family may fill
@@ -29,28 +27,38 @@ FOREIGN_SHARES = {"aspect": 0.3, "bank": 0.15, "other_document": 0.05}
 PageOf = Callable[[Chunk, int], int]
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """What a split may look at."""
+
+    retriever: Retriever
+    allowed: frozenset[str]  # chunk ids
+    top_k: int  # passages in a prompt
+    page_of: PageOf
+
+
 @dataclass
 class Selection:
     """One split being filled."""
 
     split: Split
-    target: int  # examples, unanswerable ones included
     settings: DataPrep
-    top_k: int
-    retriever: Retriever
-    allowed: frozenset[str]
-    page_of: PageOf
+    shelf: Shelf
     book: Book
     asked: QuestionIndex  # of all splits
-    seed: int
     rows: list[Example] = field(default_factory=list)
     _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._refusals = round(self.settings.unanswerable_share * self.target)
-        self._answers = self.target - self._refusals
+        limits = {
+            "train": self.settings.max_samples,
+            "val": self.settings.max_val,
+            "test": self.settings.max_test,
+        }
+        target = limits[self.split]
+        self._refusals = round(self.settings.unanswerable_share * target)
+        self._answers = target - self._refusals
         self._withheld = round(WITHHELD_SHARE * self._refusals)
-        self._rng = random.Random(derived_seed(self.seed, "withhold", self.split))
 
     def fill(self, candidates: Sequence[Candidate]) -> None:
         """Take candidates in order until the split is full; every one is entered in the book."""
@@ -59,8 +67,8 @@ class Selection:
             batch = self._batch(waiting)
             if not batch:
                 break
-            depth = max(self.settings.round_trip_k, 3 * self.top_k)
-            found = self.retriever.search([c.question for c in batch], depth, self.allowed)
+            depth = max(self.settings.round_trip_k, 3 * self.shelf.top_k)
+            found = self.shelf.retriever.search([c.question for c in batch], depth, self.shelf.allowed)
             for candidate, hits in zip(batch, found, strict=True):
                 self._enter(candidate, self._judge(candidate, hits))
         for candidate in waiting:
@@ -123,9 +131,12 @@ class Selection:
         source = candidate.chunk.chunk_id
         if source not in ranks[: self.settings.round_trip_k]:
             return "round_trip"
-        seen = source in ranks[: self.top_k]
+        seen = source in ranks[: self.shelf.top_k]
         needs_withheld = self._counts["withheld",] < self._withheld
-        due = self._answers and self._counts["withheld",] * self._answers <= self._counts["answerable",] * self._withheld
+        due = (
+            self._answers
+            and self._counts["withheld",] * self._answers <= self._counts["answerable",] * self._withheld
+        )
         if needs_withheld and (not seen or due or self._counts["answerable",] >= self._answers):
             contexts = self._without_answer(candidate, hits)
             if contexts:
@@ -135,7 +146,7 @@ class Selection:
             return "not_retrieved"
         if self._counts["answerable",] >= self._answers:
             return "beyond_limit"
-        self._keep(candidate, ranks[: self.top_k], withheld=False)
+        self._keep(candidate, ranks[: self.shelf.top_k], withheld=False)
         return KEPT
 
     def _without_answer(self, candidate: Candidate, hits: Sequence[Hit]) -> list[str]:
@@ -144,7 +155,7 @@ class Selection:
         others = [h.chunk for h in hits if h.chunk.chunk_id != candidate.chunk.chunk_id]
         clean = [chunk for chunk in others if answer not in fold(chunk.text).lower()]
         copies = near_copies(clean, [candidate.chunk])
-        return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.top_k]
+        return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.shelf.top_k]
 
     def _keep(self, candidate: Candidate, contexts: list[str], withheld: bool) -> None:
         chunk = candidate.chunk
@@ -154,7 +165,7 @@ class Selection:
         if withheld or quote is None:
             text, page = None, None
         else:
-            text, page = fold(quote.text), self.page_of(chunk, quote.start)
+            text, page = fold(quote.text), self.shelf.page_of(chunk, quote.start)
         self.asked.add(candidate.question)
         self.rows.append(
             Example(
@@ -186,7 +197,9 @@ class Selection:
             batch = [q for _, q in zip(range(max(8, 2 * wanted)), questions, strict=False)]
             if not batch:
                 return
-            found = self.retriever.search([q.question for q in batch], self.top_k, self.allowed)
+            found = self.shelf.retriever.search(
+                [q.question for q in batch], self.shelf.top_k, self.shelf.allowed
+            )
             for foreign, hits in zip(batch, found, strict=True):
                 if wanted == 0 or foreign.question in self.asked or not hits:
                     continue

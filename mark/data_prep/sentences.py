@@ -10,14 +10,16 @@ import re
 from dataclasses import dataclass
 
 from mark.answering.quotes import fold
+from mark.data_prep.words import word_set
 from mark.records import Chunk
 
-_ABBREVIATIONS = frozenset(
-    """no nos art arts para paras p pp cf e.g i.e etc mr mrs ms dr prof st v vs sec secs ch reg dir inc ltd co
-    corp ed eds al fig vol approx u.s u.k""".split()
+_ABBREVIATIONS = word_set(
+    """no nos art arts para paras p pp cf e.g i.e etc mr mrs ms dr prof st v vs sec secs ch reg dir inc
+    ltd co corp ed eds al fig vol approx u.s u.k"""
 )
 _MARKER = re.compile(
-    r"(?:^|(?<=[.;:,\]] )|(?<=[—–] )|(?<=[—–])|(?<=; and )|(?<=; or )|(?<=, and )|(?<=, or )|(?<=[.;:] \))|(?<= - ))"
+    r"(?:^|(?<=[.;:,\]] )|(?<=[—–] )|(?<=[—–])|(?<=; and )|(?<=; or )|(?<=, and )|(?<=, or )|"
+    r"(?<=[.;:] \))|(?<= - ))"
     r"(\d{1,3}\.|\(\d{1,3}[A-Z]{0,2}\)|\([a-z]{1,2}\)|\([ivx]{1,5}\))\s+(?=[^\s.;,)])"
 )
 _END = re.compile(r"[.?!][\"'’”)\]]?\s+(?=[A-Z“‘\"'(\[\d])|:\s+(?=Provided )|;\s+(?=Provided )")
@@ -68,7 +70,9 @@ def statements(chunk: Chunk) -> list[Statement]:
             bare = sentence.strip()
             opens = bare.endswith((":", "—", "–", ":-"))
             starts_low = first and not segment.marker and bare[:1].islower()
-            ends_open = segment.end == len(text) and not bare.endswith((".", ";", ":", "—", "”", "’", "!", "?"))
+            ends_open = segment.end == len(text) and not bare.endswith(
+                (".", ";", ":", "—", "”", "’", "!", "?")
+            )
             cut = starts_low or (ends_open and bare == sentence_tail(text, bare))
             own_lead = lead if number == 0 else ""
             found.append(Statement(bare, own_lead, segment.marker, segment.level, first, cut))
@@ -102,9 +106,11 @@ def list_blocks(chunk: Chunk) -> list[ListBlock]:
         block = text[items[0].start - len(items[0].marker) - 1 : items[-1].end].strip()
         last_sentence = _sentences(text[items[-1].start : items[-1].end])
         if len(last_sentence) > 1:  # a sentence that follows the list
-            block = block[: len(block) - len(text[items[-1].start : items[-1].end].strip()) + len(last_sentence[0])]
+            block = block[
+                : len(block) - len(text[items[-1].start : items[-1].end].strip()) + len(last_sentence[0])
+            ]
         complete = block.rstrip().endswith(".") or items[-1].end < len(text)
-        pieces = tuple(strip_item(text[item.start : item.end]) for item in top)
+        pieces = tuple(strip_item(_sentences(text[item.start : item.end])[0]) for item in top)
         blocks.append(ListBlock(lead, pieces, block.strip(), complete))
     return blocks
 
@@ -117,7 +123,7 @@ def strip_item(text: str) -> str:
 
 
 def _segments(text: str) -> list[_Segment]:
-    marks = list(_MARKER.finditer(text))
+    marks = [mark for mark in _MARKER.finditer(text) if not _ends_with_abbreviation(text[: mark.start()])]
     segments = []
     if not marks or marks[0].start() > 0:
         segments.append(_Segment("", _ROOT, 0, marks[0].start() if marks else len(text)))
@@ -130,6 +136,12 @@ def _segments(text: str) -> list[_Segment]:
         if level == 1:
             previous = label.strip("().")
     return segments
+
+
+def _ends_with_abbreviation(text: str) -> bool:
+    """`... cf. Art. 3.`: the number belongs to the abbreviation."""
+    match = re.search(r"(\S+)\. $", text)
+    return match is not None and match.group(1).lower().lstrip("(") in _ABBREVIATIONS
 
 
 def _level(label: str, previous_point: str) -> int:
@@ -149,7 +161,8 @@ def _sentences(text: str) -> list[str]:
         word = re.split(r"[\s(\[]", text[start : match.start()])[-1].lower()
         if text[match.start()] == "." and (word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha())):
             continue
-        pieces.append(text[start : match.end()].strip())
+        piece = text[start : match.end()].strip()
+        pieces.append(piece.rstrip(":;") if text.startswith("Provided", match.end()) else piece)
         start = match.end()
     pieces.append(text[start:].strip())
     return [piece for piece in pieces if piece]

@@ -13,10 +13,16 @@ from mark.data_prep.sentences import Statement, list_blocks, statements
 from mark.records import Chunk
 
 _GENERIC_TOPICS = re.compile(
-    r"(?i)^(?:(?:subject[- ]matter|scope|definitions?|general|interpretation|procedure|objectives?|general provisions?|"
-    r"general (?:principles|obligations)|preamble|annex.*|schedule.*|amendments?.*|repeal.*|addressees?|entry into force.*|"
-    r"savings?|transitional.*|other .*|miscellaneous.*|application.*|evaluation.*|review.*|transposition.*)(?: and .*)?)$"
+    r"(?i)^(?:(?:subject[- ]matter|scope|definitions?|general|interpretation|procedure|objectives?|"
+    r"general provisions?|"
+    r"general (?:principles|obligations)|preamble|annex.*|schedule.*|amendments?.*|repeal.*|"
+    r"addressees?|entry into force.*|"
+    r"savings?|transitional.*|other .*|miscellaneous.*|application.*|evaluation.*|review.*|"
+    r"transposition.*)(?: and .*)?)$"
 )
+
+
+_FOOTNOTE = re.compile(r"^\(?\s?\*|\( ?[*\d]+ ?\) |\bOJ [LC]\b|^\W{2,}")
 
 
 def chunk_sources(chunks: Sequence[Chunk], casing: Casing) -> Iterator[tuple[Chunk, list[Source]]]:
@@ -36,9 +42,21 @@ def chunk_sources(chunks: Sequence[Chunk], casing: Casing) -> Iterator[tuple[Chu
         sources = []
         for number, statement in enumerate(statements(chunk)):
             sentence = joined(statement)
+            if _FOOTNOTE.search(statement.text):
+                continue
             clause = None if statement.cut or sentence.endswith((":", "—", "–")) else parse(sentence)
             sources.append(
-                Source(chunk, statement, sentence, clause, topic, opens, names, casing, blocks if number == 0 else ())
+                Source(
+                    chunk,
+                    statement,
+                    sentence,
+                    clause,
+                    topic,
+                    opens,
+                    names,
+                    casing,
+                    blocks if number == 0 else (),
+                )
             )
         yield chunk, sources
 
@@ -47,7 +65,12 @@ def joined(statement: Statement) -> str:
     """A list item with its lead, so that it can be read as one clause."""
     if not statement.lead:
         return statement.text
-    lead = re.sub(r"[,]? (?:at least )?(?:the following|as follows|any of the following|one of the following)[^:]{0,40}:$", "", statement.lead)
+    lead = re.sub(
+        r"[,]? (?:at least )?(?:the following|as follows|any of the following|one of the "
+        r"following)[^:]{0,40}:$",
+        "",
+        statement.lead,
+    )
     return f"{lead.rstrip(' :—–-')} {statement.text}"
 
 
@@ -56,15 +79,28 @@ def topic_of(chunk: Chunk, casing: Casing) -> str:
     if not chunk.heading_path:
         return ""
     heading = re.sub(r"\([^)]*\)", "", chunk.heading_path[-1])
-    heading = re.sub(r"^(?:(?:Article|Section|Clause|Part|Chapter|Rule|§)\s*[\dIVXLC]+[A-Z]*[.:–—-]*|\d+(?:\.\d+)*\.?)\s*", "", heading).strip(" .:–—-")
+    heading = re.sub(
+        r"^(?:(?:Article|Section|Clause|Part|Chapter|Rule|§)\s*[\dIVXLC]+[A-Z]*[.:–—-]*|\d+(?:\.\d+)*\.?)\s*",
+        "",
+        heading,
+    ).strip(" .:–—-")
     words = heading.split()
     if not 1 <= len(words) <= 12 or _GENERIC_TOPICS.match(heading) or (len(words) == 1 and len(heading) < 5):
         return ""
     if heading.isupper() and len(words) > 1:
         heading = heading.lower()
-    heading = re.sub(r"^(?:(?:Special |Other |Supplementary |Further )?[Pp]rovisions? (?:as to|with respect to|relating to|for|in case of|regarding) )", "", heading)
+    heading = re.sub(
+        r"^(?:(?:Special |Other |Supplementary |Further )?[Pp]rovisions? (?:as to|with respect to|"
+        r"relating to|for|in case of|regarding) )",
+        "",
+        heading,
+    )
     if re.match(r"[A-Z][a-z]*(?:ion|ment|ance|ence|ure|sal|ing|ship|ers) (?:of|for|to|on|in|by) ", heading):
         heading = heading[0].lower() + heading[1:]
     topic = casing.lower_first(re.sub(r", etc$", "", heading))
-    needs_article = re.match(r"(?:right|power|[a-z]+(?:ion|ment|ance|ence|ure|sal|ty|ge)|appeal|oath|salary|duty|seat|term|control|use|role|scope|withdrawal|renewal) (?:of|to|on|in|for|by|against|from) ", topic)
+    needs_article = re.match(
+        r"(?:right|power|[a-z]+(?:ion|ment|ance|ence|ure|sal|ty|ge)|appeal|oath|salary|duty|seat|term|"
+        r"control|use|role|scope|withdrawal|renewal) (?:of|to|on|in|for|by|against|from) ",
+        topic,
+    )
     return f"the {topic}" if needs_article else topic

@@ -38,7 +38,9 @@ class HeldOut:
         try:
             test, val = ({(str(d), str(s)) for d, s in value.get(name, [])} for name in ("test", "val"))
         except (AttributeError, TypeError, ValueError):
-            raise DataError(f'{path}: {{"test": [[document, section], ...], "val": [...]}} expected; mend the file') from None
+            raise DataError(
+                f'{path}: {{"test": [[document, section], ...], "val": [...]}} expected; mend the file'
+            ) from None
         return cls(frozenset(test), frozenset(val - test))
 
 

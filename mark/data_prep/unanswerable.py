@@ -1,4 +1,4 @@
-"""Questions whose answer no passage holds, made without the rules: other subjects, missing aspects, other documents."""
+"""Questions that no passage answers: other subjects, missing aspects, other documents' terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mark.seeding import derived_seed
 _TERM = re.compile(r"[‘“](?P<term>[^‘’“”]{4,60}?)\s?[’”]{1,2}\s?(?:,? (?:also )?means?)\b")
 _PARTY = re.compile(
     r"(?:authorit|bod(?:y|ies)|commission|court|board|council|agency|provider|operator|manufacturer|importer|deployer|"
-    r"controller|processor|entit|company|companies|parliament|legislature|member states?|president|governor|office|"
+    r"controller|processor|entit|company|companies|parliament|legislature|member states?|president|"
+    r"governor|office|"
     r"committee|supplier|employer|owner|tenant|party|parties)s?\b",
     re.I,
 )
@@ -52,7 +53,13 @@ def bank_questions(corpus: str, seed: int) -> list[Foreign]:
             )
             if all(key in words for key in needed):
                 continue
-            made.append(Foreign(question, "bank", re.compile("|".join(rf"\b{re.escape(k)}\b" for k in needed if k not in words), re.I)))
+            made.append(
+                Foreign(
+                    question,
+                    "bank",
+                    re.compile("|".join(rf"\b{re.escape(k)}\b" for k in needed if k not in words), re.I),
+                )
+            )
     rng.shuffle(made)
     return made
 
@@ -67,15 +74,27 @@ def aspect_questions(sources: Sequence[Source], seed: int) -> Iterator[Foreign]:
     rng = random.Random(derived_seed(seed, "aspects"))
     for source in rng.sample(list(sources), len(sources)):
         ask = source.ask()
-        if ask is None or ask.clause.passive or ask.clause.negated or ask.clause.verb in ("be", "have", "ensure", "apply"):
+        if (
+            ask is None
+            or ask.clause.passive
+            or ask.clause.negated
+            or ask.clause.verb in ("be", "have", "ensure", "apply")
+        ):
             continue
-        if not 3 <= len(ask.verb_phrase.split()) <= 11 or not _PARTY.search(ask.subject) or len(ask.subject.split()) > 5:
+        if (
+            not 3 <= len(ask.verb_phrase.split()) <= 11
+            or not _PARTY.search(ask.subject)
+            or len(ask.subject.split()) > 5
+        ):
             continue
         template, forbidden = rng.choice(ASPECTS)
         from mark.data_prep import verbs
 
         wording = template.format(
-            s=ask.subject, vp=ask.verb_phrase, ing=verbs.gerund(ask.verb_phrase), do="do" if ask.plural else "does"
+            s=ask.subject,
+            vp=ask.verb_phrase,
+            ing=verbs.gerund(ask.verb_phrase),
+            do="do" if ask.plural else "does",
         )
         question = finish(wording, source.names, rng)
         if not dangles(question):
@@ -104,8 +123,13 @@ def other_document_questions(
             continue
         name = rng.choice(names[rng.choice(others)].names)
         wording = rng.choice(
-            ["How does {name} define '{term}'?", "What does {name} mean by {term}?", "What does {name} say about {term}?",
-             "Which article of {name} defines {term}?", "What is {term} according to {name}?"]
-        )  # fmt: skip
+            [
+                "How does {name} define '{term}'?",
+                "What does {name} mean by {term}?",
+                "What does {name} say about {term}?",
+                "Which article of {name} defines {term}?",
+                "What is {term} according to {name}?",
+            ]
+        )
         question = wording.format(name=name, term=term)
         yield Foreign(question[0].upper() + question[1:], "other_document", None)

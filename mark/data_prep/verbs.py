@@ -5,45 +5,69 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-BASE_VERBS = frozenset(
-    """abide abolish abstain accept access achieve acquire act adapt add address adhere adjourn adjust
-    administer admit adopt advise affect affirm agree aim allocate allot allow amend analyse annex announce
-    annul answer appeal appear apply appoint apportion approve arise arrange arrest ascertain ask assemble
-    assent assess assign assist assume assure attach attend audit authenticate authorise authorize avoid
-    award base be bear become begin believe benefit borrow bring build calculate call carry cause cease
-    certify chair challenge change charge check choose cite claim clarify classify close collaborate collate
-    collect come commence comment commit communicate compare compel compensate complain complement complete
-    comply comprise conclude conduct confer confirm conform consent consider consist consolidate constitute
-    consult contact contain contest continue contract contribute control convene cooperate coordinate copy
-    correct correspond cover create cut deal decide declare decrease deduct deem defend define delay delegate
-    delete deliver demand demonstrate deny deposit deprive derogate describe design designate detain detect
-    determine develop deviate direct disband discharge disclose discontinue discover discriminate discuss
-    dismiss display dispose disqualify disseminate dissolve distinguish distribute divide document draft draw
-    earn effect elect eliminate employ empower enable enact encourage end endeavour enforce engage enhance
-    enjoy ensure enter entail entitle entrust enumerate erase establish estimate evaluate examine exceed
-    exchange exclude execute exempt exercise exist expect explain explore export express extend facilitate
-    fail file fill finalise finance find fix follow forbid form formulate forward foster fulfil function fund
-    furnish further gather give govern grant guarantee guide handle have hear help hinder hold hire identify
-    impair implement import impose impede improve include incorporate increase indicate inform inherit
-    initiate inquire inspect institute integrate interfere interpret introduce invest investigate invite
-    invoke involve issue join judge justify keep know label lay lead lease leave legislate lend levy license
-    lie limit link list lodge log lose maintain make manage mandate manufacture mark market measure meet
-    merge minimise mitigate modify monitor move name negotiate nominate notify object oblige observe obtain
-    occupy offer open operate oppose order organise originate outsource oversee own participate pass pay
-    perform permit place plan pledge possess postpone practise prepare prescribe present preserve presume
-    prevail prevent proceed process procure produce prohibit prolong promote promulgate prompt pronounce
-    propose prosecute protect prove provide publish punish purchase pursue put qualify question raise ratify
-    reach read reappoint reassemble rebut recall receive recognise recommend reconcile reconsider reconstitute
-    record recover rectify reduce refer reflect refrain refund refuse regard register regulate reimburse
-    reject relate release rely remain remedy remind remove remunerate renew rent repay repeal replace reply
-    report represent request require reserve reside resign resolve resort respect respond rest restore
-    restrict result resume retain retire return reveal revert review revise revoke safeguard sanction satisfy
-    schedule seal secure see seek select sell send separate serve set settle share show sign sit specify spend
-    stand start state stay stop store streamline strengthen strive structure subcontract subject submit
-    suffer suggest summon supersede supervise supplement supply support surrender suspend sustain swear take
-    terminate test trace track trade train transfer translate transmit transpose transport treat undergo
-    undermine undertake update uphold use utilise vacate validate vary verify vest visit void vote waive want
-    warn warrant withdraw withhold work write""".split()
+from mark.data_prep.words import word_set
+
+BASE_VERBS = word_set(
+    """abandon abide abolish abstain accelerate accept access accommodate account achieve acknowledge
+    acquire act adapt add address adhere adjourn adjudicate adjust administer admit adopt advance
+    advertise advise affect affirm aggregate agree aim alert allege allocate allot allow alter amend
+    analyse annex announce annul answer anticipate appeal appear apply appoint apportion approve
+    archive arise arrange arrest ascertain ask assemble assent assert assess assign assist assume
+    assure attach attend audit authenticate authorise authorize avoid award base be bear become begin
+    believe benefit bill bind block book borrow breach break bring broadcast build buy calculate call
+    cancel capture carry cast cause cease certify chair challenge change charge check choose cite
+    claim clarify classify clean clear close collaborate collate collect combine come commence comment
+    commission commit communicate compare compel compensate compile complain complement complete
+    comply compose comprise compute conceal conclude conduct confer configure confirm conform connect
+    consent conserve consider consist consolidate constitute construct consult contact contain contest
+    continue contract contribute control convene convert convey cooperate coordinate copy correct
+    correspond counsel count cover create credit cut deal debit decide declare decline decrease deduct
+    deem default defend defer define delay delegate delete deliver demand demonstrate deny deploy
+    deposit deprecate deprive derogate describe design designate destroy detain detect determine
+    develop deviate devise dial diminish direct disable disagree disband discharge disclose
+    discontinue discount discover discriminate discuss dismantle dismiss dispatch display dispose
+    dispute disqualify disrupt disseminate dissolve distinguish distribute divide document donate
+    download draft drain draw drive drop earn eat effect elaborate elapse elect eliminate embed emit
+    employ empower enable enact encourage end endeavour endorse enforce engage enhance enjoy enlarge
+    enrol ensure entail enter entitle entrust enumerate equip erase erect escalate establish estimate
+    evacuate evaluate evict evidence examine exceed exchange exclude excuse execute exempt exercise
+    exhaust exhibit exist expand expect expel expire explain exploit explore export expose express
+    extend facilitate fail fasten feed file fill finalise finance find fit fix fly follow forbid
+    foresee forfeit forgive form formulate forward foster fulfil function fund furnish further gain
+    gather give govern grant grow guarantee guide halt handle harm have hear help hinder hire hold
+    host identify ignore illustrate impair impede implement imply import impose improve include
+    incorporate increase indemnify indicate induce infer inflict influence inform infringe inherit
+    initiate inquire insert inspect install institute instruct insure integrate intend interfere
+    interpret interview introduce invest investigate invite invoice invoke involve issue join judge
+    justify keep kill know label land last launch lay lead learn lease leave legislate lend let levy
+    liaise license lie lift limit link list listen load locate lock lodge log lose lower mail maintain
+    make manage mandate manufacture map mark market measure meet mention merge migrate minimise miss
+    mitigate mix modify monitor move name narrow neglect negotiate nominate notarise notify obey
+    object oblige observe obtain occupy occur offer open operate oppose opt order organise originate
+    outline outsource overrule oversee overturn own paint park participate pass patch pay penalise
+    perceive perform permit pick place plan plant play please pledge possess postpone practise predict
+    prefer prepare prescribe present preserve press presume prevail prevent print prioritise proceed
+    process procure produce profit progress prohibit prolong promote prompt promulgate pronounce
+    propose prosecute protect prove provide publish pull punish purchase pursue push put qualify query
+    question quit quote raise rank rate ratify reach read reappoint reassemble reassess reassign
+    rebuild rebut recall receive reclaim recognise recommend reconcile reconsider reconstitute record
+    recover rectify redeem redirect redress reduce refer reflect refrain refund refuse regard register
+    regulate rehire reimburse reinforce reinstate reject relate release relocate rely remain remedy
+    remind remove remunerate render renew rent reopen repair repay repeal replace reply report
+    represent reproduce request require rescind resell reserve reset reside resign resolve resort
+    respect respond rest restore restrict restructure resubmit result resume retain retire return
+    reveal revert review revise revisit revoke reward ride rotate rule run safeguard salvage sample
+    sanction satisfy save scan schedule screen seal search secure see seek segregate select sell send
+    separate serve set settle share shield ship shorten show shut sign sit skip solicit solve sort
+    speak specify spend split sponsor stand start state stay stipulate stop store streamline
+    strengthen strike strip strive structure study subcontract subject sublet submit subscribe
+    substitute succeed sue suffer suggest summon supersede supervise supplement supply support surpass
+    surrender survey suspend sustain swear switch tailor take talk tax teach tell tender terminate
+    test think tie tolerate touch trace track trade train transfer translate transmit transport
+    transpose treat trigger turn type undergo undermine undertake uninstall unite unlock update
+    upgrade uphold upload urge use utilise vacate vaccinate validate vary verify vest violate visit
+    void vote wait waive walk want warn warrant wash watch wear weigh win wind wipe withdraw withhold
+    withstand witness work write"""
 )
 
 _IRREGULAR_PARTICIPLES = {
@@ -59,18 +83,18 @@ _IRREGULAR_PARTICIPLES = {
     "overseen": "oversee", "sought": "seek", "understood": "understand", "told": "tell", "won": "win",
 }  # fmt: skip
 
-NOT_PARTICIPLES = frozenset(
-    """need indeed exceed proceed succeed speed feed seed hundred bed red led-in naked sacred kindred sufficient
-    consistent competent different present absent evident independent dependent relevant incident permanent
-    resident president equivalent transparent content urgent recent inconsistent""".split()
+NOT_PARTICIPLES = word_set(
+    """need indeed exceed proceed succeed speed feed seed hundred bed red led-in naked sacred kindred
+    sufficient consistent competent different present absent evident independent dependent relevant
+    incident permanent resident president equivalent transparent content urgent recent inconsistent"""
 )
 
-_DOUBLED = frozenset(
-    """admit allot commit compel confer defer deter get label begin cut level occur omit permit plan prefer put
-    refer regret remit rid run set sit stop submit swap transfer transmit travel forbid drop bar ban tag log
-    win cancel""".split()
+_DOUBLED = word_set(
+    """admit allot commit compel confer defer deter get label begin cut level occur omit permit plan
+    prefer put refer regret remit rid run set sit stop submit swap transfer transmit travel forbid
+    drop bar ban tag log win cancel"""
 )
-_NO_DOUBLE_PAST = frozenset("ss ll zz ff".split())
+_NO_DOUBLE_PAST = word_set("ss ll zz ff")
 
 
 def gerund(phrase: str) -> str:
@@ -80,11 +104,15 @@ def gerund(phrase: str) -> str:
 
 def _inflect(phrase: str, form: Callable[[str], str]) -> str:
     """Apply a form to the first verb and to those coordinated with it: `amend or repeal the act`."""
-    match = re.match(r"\w+((?:, \w+)*,? (?:and|or) (?:to )?(\w+))(?= (?:the|a|an|any|all|each|its|their|[a-z]+)\b)", phrase)
+    match = re.match(
+        r"\w+((?:, \w+)*,? (?:and|or) (?:to )?(\w+))(?= (?:the|a|an|any|all|each|its|their|[a-z]+)\b)", phrase
+    )
     if match is None or match.group(2) not in BASE_VERBS:
         first, space, rest = phrase.partition(" ")
         return f"{form(first)}{space}{rest}"
-    head = re.sub(r"\w+", lambda m: m.group() if m.group() in ("and", "or", "to") else form(m.group()), match.group())
+    head = re.sub(
+        r"\w+", lambda m: m.group() if m.group() in ("and", "or", "to") else form(m.group()), match.group()
+    )
     return head + phrase[match.end() :]
 
 
@@ -157,7 +185,22 @@ def is_plural(noun_phrase: str) -> bool:
 
 
 def _head(words: list[str]) -> str:
-    stops = ("of", "for", "in", "to", "on", "under", "with", "within", "from", "by", "at", "that", "which", "who")
+    stops = (
+        "of",
+        "for",
+        "in",
+        "to",
+        "on",
+        "under",
+        "with",
+        "within",
+        "from",
+        "by",
+        "at",
+        "that",
+        "which",
+        "who",
+    )
     for index, word in enumerate(words):
         if index > 0 and (word in stops or word.rstrip(",") != word):
             return words[index - 1] if word in stops else word.rstrip(",")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
 from mark.data_prep.naming import DocumentNames
 from mark.data_prep.paraphrase import paraphrase, with_right_articles
 from mark.data_prep.phrases import brief, content_words, without_references
+from mark.data_prep.words import word_set
 
-_WE = {"its": "our", "their": "our", "his": "our", "his or her": "our", "it": "we", "they": "we", "them": "us"}
+_WE = {
+    "its": "our",
+    "their": "our",
+    "his": "our",
+    "his or her": "our",
+    "it": "we",
+    "they": "we",
+    "them": "us",
+}
 
 
 @dataclass(frozen=True)
@@ -30,14 +39,34 @@ class Ask:
         if modal == "fact":
             return f"{'are' if plural else 'is'} {s}"
         if self.clause.negated:
-            return rng.choice([f"may {s} not", f"{_be(plural)} {s} not allowed to", f"{_be(plural)} {s} barred from"])
+            return rng.choice(
+                [f"may {s} not", f"{_be(plural)} {s} not allowed to", f"{_be(plural)} {s} barred from"]
+            )
         do = "do" if plural else "does"
         forms = {
-            "must": [f"must {s}", f"must {s}", f"{do} {s} have to", f"{do} {s} need to", f"{_be(plural)} {s} required to",
-                     f"{_be(plural)} {s} obliged to", f"should {s}", f"{_be(plural)} {s} supposed to"],
-            "may": [f"may {s}", f"can {s}", f"{_be(plural)} {s} allowed to", f"{_be(plural)} {s} permitted to"],
-            "right": [f"{do} {s} have the right to", f"can {s}", f"{_be(plural)} {s} entitled to", f"may {s}"],
-        }  # fmt: skip
+            "must": [
+                f"must {s}",
+                f"must {s}",
+                f"{do} {s} have to",
+                f"{do} {s} need to",
+                f"{_be(plural)} {s} required to",
+                f"{_be(plural)} {s} obliged to",
+                f"should {s}",
+                f"{_be(plural)} {s} supposed to",
+            ],
+            "may": [
+                f"may {s}",
+                f"can {s}",
+                f"{_be(plural)} {s} allowed to",
+                f"{_be(plural)} {s} permitted to",
+            ],
+            "right": [
+                f"{do} {s} have the right to",
+                f"can {s}",
+                f"{_be(plural)} {s} entitled to",
+                f"may {s}",
+            ],
+        }
         return rng.choice(forms[modal])
 
     def ask(self, wh: str, rng: random.Random) -> str:
@@ -58,17 +87,34 @@ class Ask:
         phrase = self.verb_phrase
         ing = verbs.gerund(phrase)
         if self.clause.negated:
-            return [f"Who must not {phrase}", f"Who is not allowed to {phrase}", f"Who may not {phrase}",
-                    f"Who is barred from {ing}"]  # fmt: skip
+            return [
+                f"Who must not {phrase}",
+                f"Who is not allowed to {phrase}",
+                f"Who may not {phrase}",
+                f"Who is barred from {ing}",
+            ]
         if self.clause.modal == "must":
-            return [f"Who must {phrase}", f"Who has to {phrase}", f"Who is responsible for {ing}",
-                    f"Whose job is it to {phrase}", f"Who is required to {phrase}", f"Who should {phrase}",
-                    f"Who {verbs.third_person(phrase)}", f"Whose duty is it to {phrase}",
-                    f"On whom does the duty of {ing} fall", f"who is in charge of {ing}"]  # fmt: skip
+            return [
+                f"Who must {phrase}",
+                f"Who has to {phrase}",
+                f"Who is responsible for {ing}",
+                f"Whose job is it to {phrase}",
+                f"Who is required to {phrase}",
+                f"Who should {phrase}",
+                f"Who {verbs.third_person(phrase)}",
+                f"Whose duty is it to {phrase}",
+                f"On whom does the duty of {ing} fall",
+                f"who is in charge of {ing}",
+            ]
         if self.clause.modal == "may":
-            return [f"Who may {phrase}", f"Who can {phrase}", f"Who is allowed to {phrase}",
-                    f"Who has the power to {phrase}", f"Who has the authority to {phrase}",
-                    f"who can {phrase}"]  # fmt: skip
+            return [
+                f"Who may {phrase}",
+                f"Who can {phrase}",
+                f"Who is allowed to {phrase}",
+                f"Who has the power to {phrase}",
+                f"Who has the authority to {phrase}",
+                f"who can {phrase}",
+            ]
         return [f"Who has the right to {phrase}", f"Who is entitled to {phrase}", f"Who can {phrase}"]
 
     def we(self) -> Ask | None:
@@ -83,7 +129,6 @@ def replace_negation(ask: Ask) -> Ask:
     """A prohibition asked openly: `may X ...`."""
     if not ask.clause.negated:
         return ask
-    from dataclasses import replace
 
     subject = re.sub(r"^no (?:one|person)\b", "a person", ask.subject)
     subject = re.sub(r"^no (?=\w)", "a ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
@@ -97,7 +142,9 @@ def _be(plural: bool) -> str:
 def short_subject(clause: Clause, limit: int = 9) -> str | None:
     """The subject as a question names it."""
     subject = brief(clause.subject, limit)
-    if subject is None or re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing)\b", subject):
+    if subject is None or re.match(
+        r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing)\b", subject
+    ):
         return None
     return subject
 
@@ -107,9 +154,15 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
     rest = brief(clause.rest, limit) if clause.rest else ""
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
+    if rest.startswith("that ") and not re.search(
+        r"\b(?:is|are|has|have|can|may|do|does|will|comply|meets?|remains?|provides?)\b", rest
+    ):
+        return None
     if clause.verb in _LIGHT_VERBS and len(content_words(rest)) < 3 and not clause.passive:
         return None
-    if re.search(r"\b(?:shall|what)\b", rest):
+    if re.search(r"\b(?:shall|what)\b", rest) or (
+        clause.verb in _CAUSATIVE and " to " not in rest and not clause.passive
+    ):
         return None
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
@@ -118,10 +171,17 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
 def short_condition(text: str, limit: int = 22) -> str | None:
     """A condition as it opens a question: `Where a breach ...` -> `if a breach ...`."""
     text = without_references(text)
-    text = re.sub(r"^(?:in (?:the )?cases? (?:where|in which)|where|whenever|in the event that|if and when)\b", "if", text, flags=re.I)
+    text = re.sub(
+        r"^(?:in (?:the )?cases? (?:where|in which)|where|whenever|in the event that|if and when)\b",
+        "if",
+        text,
+        flags=re.I,
+    )
     text = re.sub(r"^(?:in the event of)\b", "in case of", text, flags=re.I)
     text = text[0].lower() + text[1:] if text else text
-    if not 4 <= len(text.split()) <= limit:
+    if not 4 <= len(text.split()) <= limit or re.match(
+        r"(?:if|when) (?:appropriate|necessary|applicable|relevant)\b", text
+    ):
         return None
     return text
 
@@ -130,7 +190,7 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
     """Name the document in about `named` of the questions, in one of several places."""
     name = rng.choice(names.names)
     replaced = names.replace_self(question, name)
-    if replaced != question or rng.random() > named:
+    if replaced != question or rng.random() > named or any(n in question for n in names.names):
         return replaced
     low = lower_opener(question)
     under = rng.choice(["under", "under", "according to", "in"])
@@ -142,11 +202,12 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
     return f"{names.terse}: {low}"
 
 
-_LIGHT_VERBS = frozenset("be have take give make do lay set put bring come".split())
-_OPENERS = frozenset(
-    """who what when where which how why whose whom under on in for by to may must can is are does do should if
-    define meaning name list at within from of could between into with before after upon once until as since tell
-    explain""".split()
+_CAUSATIVE = word_set("cause deem enable require permit allow empower authorise oblige entitle direct")
+_LIGHT_VERBS = word_set("be have take give make do lay set put bring come")
+_OPENERS = word_set(
+    """who what when where which how why whose whom under on in for by to may must can is are does do
+    should if define meaning name list at within from of could between into with before after upon
+    once until as since tell explain"""
 )
 
 
@@ -164,7 +225,9 @@ def indirect(question: str, rng: random.Random) -> str:
     return question
 
 
-def finish(question: str, names: DocumentNames, rng: random.Random, keep: str = "", terse: bool = False) -> str:
+def finish(
+    question: str, names: DocumentNames, rng: random.Random, keep: str = "", terse: bool = False
+) -> str:
     """From a bare wording to a question as it is asked.
 
     Args:

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mark.answering.refusal import Calibration, fit
 from mark.errors import DataError
-from mark.evaluation.cells import Answer
-from mark.evaluation.metrics import answerable_golds, token_f1
+from mark.evaluation.cells import Answer, score_unrefused
 from mark.evaluation.questions import Question
 from mark.files import read_json
 
@@ -45,9 +44,6 @@ def calibrate(questions: Sequence[Question], answers: Mapping[str, Answer]) -> C
         questions: Validation questions.
         answers: By question id.
     """
-    scores = []
-    for question in questions:
-        golds = answerable_golds(question.answers)
-        scores.append(max((token_f1(answers[question.id].text, gold) for gold in golds), default=0.0))
+    scores = [score_unrefused(question, answers[question.id]) for question in questions]
     probabilities = [answers[question.id].refusal_probability for question in questions]
     return fit(probabilities, scores, [question.kind for question in questions])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from mark.answering.engine import Generation, Request
@@ -80,12 +80,6 @@ def request_for(question: Question, cell: Cell, chunks: Mapping[str, Chunk], top
     return Request(question.question, passages_for(question, cell.context, chunks, top_k))
 
 
-def calibration_request(question: Question, cell: Cell, chunks: Mapping[str, Chunk], top_k: int) -> Request:
-    """What the engine is asked for a threshold: the answer to an unanswerable question plays no part."""
-    asked = request_for(question, cell, chunks, top_k)
-    return replace(asked, refusal_only=question.kind == "unanswerable")
-
-
 def from_generation(generation: Generation) -> Answer:
     """A language model's answer."""
     return Answer(
@@ -139,9 +133,15 @@ def predict(
         token_f1=round(scores.token_f1, 6),
         rouge_l=round(scores.rouge_l, 6),
         bleu=round(scores.bleu, 6),
-        f1_if_answered=round(score(answer.text, question.answers, refused=False).token_f1, 6),
+        f1_if_answered=round(score_unrefused(question, answer), 6),
         source_in_contexts=_source_shown(question, answer.passages),
     )
+
+
+def score_unrefused(question: Question, answer: Answer) -> float:
+    """Token F1 of an answer with the refusal rule off; 0 for an unanswerable question."""
+    scores = score(answer.text, question.answers, is_refusal(answer.text))
+    return scores.token_f1 if question.kind == "answerable" else 0.0
 
 
 def in_gold_section(question: Question, chunk_id: str, chunks: Mapping[str, Chunk]) -> bool:

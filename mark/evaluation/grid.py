@@ -21,7 +21,6 @@ from mark.evaluation.cells import (
     CELLS,
     Answer,
     Cell,
-    calibration_request,
     extractive,
     from_generation,
     predict,
@@ -187,7 +186,7 @@ def _jobs(run: _Run, cells: Sequence[Cell]) -> list[tuple[str, str, Request]]:
     chunks, k = run.asked.chunks, run.top_k
     jobs = [(cell.name, q.id, request_for(q, cell, chunks, k)) for cell in cells for q in run.asked.test]
     for name in sorted({cell.calibration for cell in cells}):
-        jobs += [(name, q.id, calibration_request(q, CELLS[name], chunks, k)) for q in run.asked.validation]
+        jobs += [(name, q.id, request_for(q, CELLS[name], chunks, k)) for q in run.asked.validation]
     return jobs
 
 

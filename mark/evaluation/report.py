@@ -20,17 +20,17 @@ _CELLS = {
     "tuned": "tuned, no retrieval",
     "tuned_retrieval": "tuned + retrieval",
     "tuned_oracle": "tuned + right passage",
-    "extractive": "best sentence, no model",
+    "extractive": "best sentence",
 }
 _COLUMNS = {
-    "exact_match": "exact match",
-    "token_f1": "token F1",
-    "f1_if_answered": "F1 if answered",
+    "exact_match": "exact\nmatch",
+    "token_f1": "token\nF1",
+    "f1_if_answered": "F1 if\nanswered",
     "rouge_l": "ROUGE-L",
     "bleu": "BLEU",
-    "refusal_recall": "refusal recall",
-    "false_refusals": "false refusals",
-    "quote_correct": "right quote",
+    "refusal_recall": "refusal\nrecall",
+    "false_refusals": "false\nrefusals",
+    "quote_correct": "right\nquote",
 }
 _GROUPS = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
 _BASELINES = {
@@ -98,16 +98,21 @@ def dataset_text(model: str, dataset: str, questions: int, metrics: Tree) -> str
     for name, label in {**_COLUMNS, "source_shown": "source among passages"}.items():
         if name in metrics:
             low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-            lines.append(f"  {label:<22} {100 * metrics[name]:5.1f} %  ({100 * low:.1f} to {100 * high:.1f})")
+            words = label.replace("\n", " ")
+            lines.append(f"  {words:<22} {100 * metrics[name]:5.1f} %  ({100 * low:.1f} to {100 * high:.1f})")
     return "\n".join(lines)
 
 
 def _grid(title: str, cells: Tree, questions: int, clusters: int) -> Table:
-    heading = f"{title}: {questions} in {clusters} clusters; percent, interval below"
-    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    heading = (
+        f"{title}: {questions} in {clusters} clusters; percent, interval below; best sentence = no model"
+    )
+    table = Table(
+        title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     table.add_column("", no_wrap=True)
     for column in _COLUMNS.values():
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, label in _CELLS.items():
         if name in cells:
             table.add_row(label, *[_value(cells[name], metric) for metric in _COLUMNS])

@@ -39,7 +39,7 @@ class Meter:
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
-class FlowCallback(TrainerCallback):
+class FlowCallback(TrainerCallback):  # type: ignore[misc]
     """Log whenever something is saved, keep the sampler's epoch, stop on a loss that is no number."""
 
     def __init__(self, sampler: EpochSampler, learning_rate: float) -> None:
@@ -75,7 +75,7 @@ class FlowCallback(TrainerCallback):
             )
 
 
-class ProgressCallback(TrainerCallback):
+class ProgressCallback(TrainerCallback):  # type: ignore[misc]
     """A bar on a terminal, else a line every 30 s: step, loss, tokens/s, time left."""
 
     def __init__(self, meter: Meter, tokens: int, validations: int) -> None:
@@ -89,13 +89,12 @@ class ProgressCallback(TrainerCallback):
         self.meter, self.tokens, self.validations = meter, tokens, validations
         self.bar: Any = None
         self.losses: dict[str, str] = {}
-        self.start_share, self.step_started = 0.0, 0.0
+        self.step_started = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar; a resumed run starts where it stood."""
-        self.start_share = state.global_step / state.max_steps
         self.bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -151,10 +150,10 @@ class ProgressCallback(TrainerCallback):
         training = share * self.tokens / max(self.meter.tokens_per_s, 1e-9)
         taken = self.meter.validation_seconds
         each = sum(taken) / len(taken) if taken else 0.0
-        return training + each * round(share * self.validations)
+        return float(training + each * round(share * self.validations))
 
 
-class TensorBoardCallback(TrainerCallback):
+class TensorBoardCallback(TrainerCallback):  # type: ignore[misc]
     """Scalars only: transformers' own callback also writes all arguments."""
 
     def __init__(self, folder: Path, run_key: str, first_step: int) -> None:
@@ -223,6 +222,10 @@ def dvclive_callback(folder: Path, params: dict[str, Any], resume: bool) -> Trai
             self._initialized = True
             if not resume:
                 self.live.log_params(params)
+
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.live.step = state.global_step  # by itself it counts log rows, validation losses too
+            super().on_log(args, state, control, **kwargs)
 
     live = Live(dir=str(folder), resume=resume, report=None, dvcyaml=None, save_dvc_exp=False)
     return OurParamsOnly(live=live)

@@ -53,7 +53,7 @@ def newest_complete(root: Path) -> Path | None:
     for folder in found:
         if folder not in complete:
             log.info("checkpoint %s is incomplete and is ignored", folder.name)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return complete[-1] if complete else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,6 +43,16 @@ class Entry(BaseModel):
     trainable_parameters: int
     max_seq_length: int  # tokens
     precision: Literal["fp32", "bf16"]  # of the matrix products in training
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run of training gave; all but the entry is of this session and never part of an output."""
+
+    entry: Entry
+    tokens_per_s: float  # real tokens a second of optimiser steps
+    peak_memory_mb: int  # resident; on a GPU allocated there
+    seconds: float  # validation and loading included
 
 
 def base_sha256(source: Source) -> str:

@@ -60,7 +60,8 @@ def only_positions(body: nn.Module, keep: Tensor) -> Iterator[None]:
 
 def find_body(model: nn.Module) -> nn.Module:
     """The stack below the language-model head of a causal model or of its PEFT wrapper."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapper: Any = model
+    inner = wrapper.get_base_model() if hasattr(wrapper, "get_base_model") else wrapper
     body = inner.base_model  # transformers: the submodule named by base_model_prefix
     assert isinstance(body, torch.nn.Module) and body is not inner
     return body

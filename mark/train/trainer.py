@@ -174,7 +174,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.meter.padded += inputs["attention_mask"].numel()
         if num_items_in_batch is None:
             return loss / max(answer_tokens, 1)
-        return loss / num_items_in_batch * self.accelerator.num_processes
+        scale: int = self.accelerator.num_processes
+        return loss / num_items_in_batch * scale
 
     def evaluate(
         self,
@@ -200,7 +201,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
         self.meter.validation_seconds.append(time.monotonic() - started)
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _validation_batches(self, rows: Dataset) -> DataLoader[Any]:
@@ -212,5 +213,6 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")

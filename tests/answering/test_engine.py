@@ -155,4 +155,4 @@ def test_smollm2_answers_from_a_passage(smollm2_dir: Path) -> None:
     )
     found = engine.generate([Request("How high is the rent?", (lease,)), Request("How high is the rent?")])
     assert "900" in found[0].text
-    assert all(0 < answer.refusal_probability < 1 for answer in found)
+    assert all(0 < answer.refusal_probability <= 1 for answer in found)

@@ -59,7 +59,8 @@ def test_unequal_lists_are_our_own_mistake() -> None:
         ("Not in these documents.", True),
         (" not in\nthese documents", True),
         ("Not in these documents. The passages are about rent.", True),
-        ("It is not in these documents.", False),
+        ("The answer to this question is: Not in these documents.", True),
+        ("What is not in these documents is the fee.", False),
         ("No.", False),
     ],
 )

@@ -8,24 +8,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from mark.config import Eval, Retrieval
+from mark.config import Eval, Ingest, Retrieval, load_section
+from mark.evaluation.cells import CELLS
 from mark.files import read_jsonl, write_json, write_jsonl
 from mark.prompting import REFUSAL
 from mark.records import Chunk, Example, HandwrittenQuestion, Split
 
-RETRIEVAL = Retrieval(top_k=2, candidates=10, rrf_k=60, dense_weight=1.0, bm25_weight=1.0)
-SETTINGS = Eval(
-    entries=["random_lora"],
-    max_handwritten=10,
-    max_rule_made=10,
-    max_calibration=20,
-    batch_size=4,
-    max_new_tokens=6,
-    cells=["base", "base_retrieval", "tuned", "tuned_retrieval", "base_oracle", "tuned_oracle", "extractive"],
-    recall_at=[1, 3],
-    bootstrap_samples=200,
-    confidence=0.95,
-    min_clusters=4,
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+RETRIEVAL = load_section(Retrieval, "retrieval", PARAMS).model_copy(update={"top_k": 2})
+SETTINGS = load_section(Eval, "eval", PARAMS).model_copy(
+    update={
+        "entries": ["random_lora"],
+        "max_handwritten": 10,
+        "max_rule_made": 10,
+        "max_calibration": 20,
+        "batch_size": 4,
+        "max_new_tokens": 6,
+        "cells": list(CELLS),
+        "recall_at": [1, 3],
+        "bootstrap_samples": 200,
+        "confidence": 0.95,
+        "min_clusters": 4,
+    }
 )
 MAX_LENGTH = 1200  # tokens are bytes
 
@@ -43,7 +47,7 @@ ASKED: dict[Split, list[tuple[str, str | None, str, str]]] = {
     ],
 }
 HANDWRITTEN = [
-    ("hw-1", "For how long are records to be kept?", ["seven years"], "policy", "a period of seven years"),
+    ("hw-1", "How many members can force a meeting?", ["one fifth"], "statute", "if one fifth of them sign"),
     (
         "hw-2",
         "Who shall repair the roof, and when?",
@@ -69,7 +73,6 @@ def project(
     tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path, tiny_llama_dir: Path, tiny_bert_dir: Path
 ) -> Path:
     """The root of a project that is ready for eval."""
-    from mark.config import Ingest
     from mark.ingest import ingest_pdfs
 
     root = tmp_path_factory.mktemp("project")
@@ -77,10 +80,7 @@ def project(
     (root / "models/base/random").symlink_to(tiny_llama_dir)
     (root / "models/embedder").symlink_to(tiny_bert_dir)
     (root / "data").mkdir()
-    ingest = Ingest(
-        source="pdf", chunk_tokens=250, workers=1, timeout_s=60, memory_mb=2048, max_file_mb=20, max_pages=50,
-        min_page_chars=5, ocr_image_share=0.6, embed_batch=16, chroma_path="chroma_db", collection="pdf_docs",
-    )  # fmt: skip
+    ingest = load_section(Ingest, "ingest", PARAMS).model_copy(update={"chunk_tokens": 250, "workers": 1})
     ingest_pdfs(ingest, three_pdfs, tiny_bert_dir, root / "data")
     write_rows(root)
     write_entry(root)

@@ -123,7 +123,7 @@ def test_the_table_names_every_cell_and_ends_with_the_verdict(result: EvalResult
     for label in (
         "base, no retrieval",
         "tuned + retrieval",
-        "best sentence, no model",
+        "best sentence = no model",
         "Rule-made questions: 3",
     ):
         assert label in text
@@ -148,7 +148,7 @@ def test_a_leak_stops_the_evaluation(project: Path, tmp_path: Path, how: str) ->
     train = tmp_path / "train_sft.jsonl"
     row = json.loads(train.read_text(encoding="utf-8"))
     if how == "question":
-        row["question"] = "for how LONG are records  to be kept?"
+        row["question"] = "how MANY members  can force a meeting?"
     else:
         row |= {"document": "lease", "section": "Article 3"}
     train.unlink()

@@ -31,15 +31,34 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     answer = clean_answer(clause.subject)
     phrase = short_phrase(clause)
-    if phrase is None or not is_agent(answer) or clause.verb in ("be", "mean", "apply", "consist", "include", "comprise"):
+    if (
+        phrase is None
+        or not is_agent(answer)
+        or clause.verb in ("be", "mean", "apply", "consist", "include", "comprise")
+    ):
         return
     if clause.negated and answer.lower().startswith("no "):
         return
     if len(content_words(phrase)) < 3 or phrase.split()[0] == "have" or len(answer.split()) > 10:
         return
+    told = clause.verb in ("inform", "notify", "consult", "assist") and not re.search(
+        r" (?:of|about|that|on|when|with) ", phrase
+    )
+    if told and not clause.of_kind("condition"):
+        return
     questions = _with_condition(source, _asker(clause, phrase, answer, rng), rng)
-    terse = (f"who {verbs.third_person(phrase)}", f"{_noun_form(clause)} responsible") if not clause.negated else ()
-    yield Draft(questions, answer, "short", source.statement.text, tuple(t for t in terse if t.strip() != "responsible"))
+    terse = (
+        (f"who {verbs.third_person(phrase)}", f"{_noun_form(clause)} responsible")
+        if not clause.negated
+        else ()
+    )
+    yield Draft(
+        questions,
+        answer,
+        "short",
+        source.statement.text,
+        tuple(t for t in terse if t.strip() != "responsible"),
+    )
 
 
 def _asker(clause: Clause, phrase: str, answer: str, rng: random.Random) -> tuple[str, ...]:
@@ -48,7 +67,11 @@ def _asker(clause: Clause, phrase: str, answer: str, rng: random.Random) -> tupl
     who = Ask(answer, verbs.is_plural(answer), phrase, clause).who(rng)
     if _is_body(answer) and not clause.negated:
         modal = {"must": "must", "may": "may", "right": "can", "fact": "does"}[clause.modal]
-        who += [f"Which body {modal} {phrase}", f"Which authority {modal} {phrase}", f"Which institution {modal} {phrase}"]
+        who += [
+            f"Which body {modal} {phrase}",
+            f"Which authority {modal} {phrase}",
+            f"Which institution {modal} {phrase}",
+        ]
     return tuple(who)
 
 
@@ -66,7 +89,14 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
     if not clause.agent:
         return
     answer = clean_answer(clause.agent)
-    answer = re.split(r" (?:in accordance|pursuant|under|on|acting|after|for|in|to|from|with|shall|by|as|within|at|is|are) |, (?!the |and )", answer)[0].strip(" ,")
+    answer = re.split(
+        r" (?:in accordance|pursuant|under|on|acting|after|for|in|to|from|with|shall|as|within|at|is|"
+        r"are) |, (?!the |and )",
+        answer,
+    )[0].strip(" ,")
+    answer = re.split(r" by (?!the |a |each )", answer)[0]
+    if clause.coordinated or re.search(r" and [^,]* shall ", clause.predicate):
+        answer = answer.split(" and ")[0]
     subject = source.subject(12)
     base = verbs.base_of_participle(clause.verb.split()[0])
     if subject is None or not is_agent(answer) or len(answer.split()) > 12 or base is None:
@@ -81,33 +111,63 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
     modal = clause.modal
     be = "are" if verbs.is_plural(subject) else "is"
     modal_be = {"must": "must", "may": "may", "right": "may", "fact": be}[modal]
-    inner = f"{noun} {clause.verb} {rest}".strip() if modal == "fact" else f"{noun} be {clause.verb} {rest}".strip()
+    inner = (
+        f"{noun} {clause.verb} {rest}".strip()
+        if modal == "fact"
+        else f"{noun} be {clause.verb} {rest}".strip()
+    )
     if clause.negated:
         return
-    questions = [f"By whom {modal_be} {inner}", f"Who {verbs.third_person(base)} {tail}", f"Who {modal_be} {inner} by"]
+    questions = [
+        f"By whom {modal_be} {inner}",
+        f"Who {verbs.third_person(base)} {tail}",
+        f"Who {modal_be} {inner} by",
+    ]
     if modal == "may":
-        questions += [f"Who can {base} {tail}", f"Who has the power to {base} {tail}", f"Who may {base} {tail}"]
+        questions += [
+            f"Who can {base} {tail}",
+            f"Who has the power to {base} {tail}",
+            f"Who may {base} {tail}",
+        ]
     else:
-        questions += [f"Who is responsible for {verbs.gerund(base)} {tail}", f"Whose task is it to {base} {tail}"]
+        questions += [
+            f"Who is responsible for {verbs.gerund(base)} {tail}",
+            f"Whose task is it to {base} {tail}",
+        ]
         if _is_body(answer):
             questions += [f"Which body {verbs.third_person(base)} {tail}"]
-    yield Draft(tuple(questions), answer, "short", source.statement.text, (f"who {verbs.third_person(base)} {tail}",))
+    yield Draft(
+        tuple(questions), answer, "short", source.statement.text, (f"who {verbs.third_person(base)} {tail}",)
+    )
 
 
 def is_agent(text: str) -> bool:
     """Whether a noun phrase names a body or person."""
     if re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing|both|all)\b", text):
         return False
-    if re.search(r"(?i)\b(?:referred|listed|paragraphs?|articles?|clauses?|points?|subparagraph|annex|shall|which|section)\b", text):
+    if re.search(
+        r"(?i)\b(?:referred|listed|paragraphs?|articles?|clauses?|points?|subparagraph|annex|shall|which|section)\b",
+        text,
+    ):
         return False
     bare = re.sub(r"^(?:[Tt]he|[Aa]n?|[Ee]ach|[Ee]very|[Aa]ny|[Nn]o) ", "", text)
-    if re.match(r"[a-z-]+ (?:made|of|to|under|adopted|issued)\b", bare) and not _AGENT_HEAD.match(bare.split()[0]):
+    if re.match(r"[a-z-]+ (?:made|of|to|under|adopted|issued)\b", bare) and not _AGENT_HEAD.match(
+        bare.split()[0]
+    ):
         return False
-    return _AGENT_HEAD.match(bare) is not None and not re.match(r"(?i)the (?:said|same|latter|former)\b", text)
+    return _AGENT_HEAD.match(bare) is not None and not re.match(
+        r"(?i)the (?:said|same|latter|former)\b", text
+    )
 
 
 def _is_body(text: str) -> bool:
-    return re.search(r"(?i)\b(?:authorit|commission|court|board|council|parliament|legislature|agency|group|committee|office|enisa|team|esas?)", text) is not None
+    return (
+        re.search(
+            r"(?i)\b(?:authorit|commission|court|board|council|parliament|legislature|agency|group|committee|office|enisa|team|esas?)",
+            text,
+        )
+        is not None
+    )
 
 
 def _noun_form(clause: Clause) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -66,7 +67,11 @@ Rule = Callable[[Source, random.Random], Iterable[Draft]]
 def clean_answer(text: str) -> str:
     """An answer span without the punctuation and conjunctions at its ends."""
     text = text.strip().strip(",;:").strip()
-    for tail in (" and", " or", ";", ","):
-        if text.endswith(tail):
-            text = text[: -len(tail)].strip().strip(",;")
+    previous = None
+    while previous != text:
+        previous = text
+        text = _LOOSE_END.sub("", text).strip().strip(",;").strip()
     return text
+
+
+_LOOSE_END = re.compile(r"(?:[;,]| (?:and|or|in|of|to|for|with|by|on|at|from|as|the|a))$")

@@ -7,33 +7,57 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mark.data_prep.phrases import brief, without_references
+from mark.data_prep import verbs
+from mark.data_prep.phrases import NOUN_TOO, brief, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask
+from mark.data_prep.words import word_set
 
 _PERSON = re.compile(
-    r"(?:the |a |an |each |any |its |their |that )?(?:[A-Z]|competent|supervisory|market surveillance|notifying|data subject|"
+    r"(?:the |a |an |each |any |its |their |that )?(?:[A-Z]|competent|supervisory|market surveillance|"
+    r"notifying|data subject|"
     r"authorit|member|person|recipient|body|bodies|board|court|governor|president|public|provider|user|manufacturer|"
-    r"relevant|national|management|operators?|entit|notified|providers?|manufacturers?|economic operators|importers?|deployers?|financial)"
+    r"relevant|national|management|operators?|entit|notified|providers?|manufacturers?|economic "
+    r"operators|importers?|deployers?|financial)"
 )
-_COMPLEMENT = re.compile(r"(?:^|\s)(to|of|in|on|from|with|before|as|by) (?=(?:the|a|an|one|two|any|each|not|its|their|all|such|every|at|[A-Z]|[a-z]+))")
+_COMPLEMENT = re.compile(
+    r"(?:^|\s)(to|of|in|on|from|with|before|as|by) (?=(?:the|a|an|one|two|any|each|not|its|their|all|"
+    r"such|every|at|[A-Z]|[a-z]+))"
+)
 _VERBS = {
-    "to": frozenset("""submit submitted communicate communicated report reported transmit transmitted notify notified send
-        sent provide provided make address addressed addressed forward forwarded give given grant granted apply disclose disclosed deliver delivered pay paid transfer transferred assign assigned attributed
-        delegated delegate present presented make lodge award awarded belong""".split()),
-    "of": frozenset("consist consists composed inform informed notify notified comprised deprive deprived made up".split()),
-    "in": frozenset("vest vested published publish entered recorded laid registered placed deposited specified".split()),
-    "on": frozenset("conferred confer impose imposed based depend published rely based".split()),
-    "from": frozenset("obtain obtained request requested seek receive received chosen excluded exempt exempted derive benefit".split()),
-    "with": frozenset("comply cooperate share provide provided charged conclude lodge lodged consult exchange lodged".split()),
-    "before": frozenset("laid lay made subscribe make brought".split()),
-    "as": frozenset("act construed considered regarded treated serve deemed known used".split()),
+    "to": word_set(
+        """submit submitted communicate communicated report reported transmit transmitted notify notified
+    send sent provide provided make address addressed addressed forward forwarded give given grant
+    granted apply disclose disclosed deliver delivered pay paid transfer transferred assign assigned
+    attributed delegated delegate present presented make lodge award awarded belong"""
+    ),
+    "of": word_set(
+        "consist consists composed inform informed notify notified comprised deprive deprived made up"
+    ),
+    "in": word_set(
+        "vest vested published publish entered recorded laid registered placed deposited specified"
+    ),
+    "on": word_set("conferred confer impose imposed based depend published rely based"),
+    "from": word_set(
+        "obtain obtained request requested seek receive received chosen excluded exempt exempted "
+        "derive benefit"
+    ),
+    "with": word_set(
+        "comply cooperate share provide provided charged conclude lodge lodged consult exchange lodged"
+    ),
+    "before": word_set("laid lay made subscribe make brought"),
+    "as": word_set("act construed considered regarded treated serve deemed used"),
     "by": frozenset(),
-}  # fmt: skip
+}
 
 
-_BOUND = re.compile(r"(?:^|\s)(?:referred|according|relating|related|subject|due|access|regard|respect|addition|prior|as|members?|part)$")
-_POINTER = re.compile(r"(?:the )?(?:paragraphs?|points?|[Aa]rticles?|accordance|respect|relation|particular|first|second|clauses?|sub|line|conformity|order|writing|so|that|this|those|such|case|Annex|Chapter|Section)\b")
+_BOUND = re.compile(
+    r"(?:^|\s)(?:referred|according|relating|related|subject|due|access|regard|respect|addition|prior|as|members?|part)$"
+)
+_POINTER = re.compile(
+    r"(?:the )?(?:paragraphs?|points?|[Aa]rticles?|accordance|respect|relation|particular|first|"
+    r"second|clauses?|sub|line|conformity|order|writing|so|that|this|those|such|case|Annex|Chapter|Section)\b"
+)
 
 
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
@@ -51,9 +75,26 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         before = clause.rest[: match.start()].strip()
         answer = clean_answer(_answer(clause.rest[match.end() :]))
         short_before = brief(before, 9) if before else ""
-        if clause.negated or not answer or short_before is None or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
+        if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
             continue
-        if len(answer.split()) > 25 or (not short_before and not clause.passive and clause.verb not in ("consist", "belong")):
+        if (
+            re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
+            or "each other" in clause.rest
+            or f" {preposition} " in f" {before} "
+        ):
+            continue
+        if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
+            continue
+        if (
+            clause.negated
+            or not answer
+            or short_before is None
+            or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them"))
+        ):
+            continue
+        if len(answer.split()) > 25 or (
+            not short_before and not clause.passive and clause.verb not in ("consist", "belong")
+        ):
             continue
         person = _PERSON.match(answer) is not None
         lead = "" if not clause.passive or clause.modal == "fact" else "be "
@@ -63,19 +104,27 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
             answer,
             "short" if len(answer.split()) <= 12 else "full",
             source.statement.text,
-            (f"{ask.subject} {clause.verb} {preposition} {'whom' if person else 'what'}",) if clause.passive else (),
+            (f"{ask.subject} {clause.verb} {preposition} {'whom' if person else 'what'}",)
+            if clause.passive
+            else (),
         )
         return
 
 
 def _answer(text: str) -> str:
     """The complement up to the next clause or adjunct."""
-    return re.split(r"(?:, (?:which|who|in|of|and shall|including|as|with)| which | who | in (?:accordance|respect|relation)| "
-                    r"pursuant | under Article| for the | and shall | and (?=(?:to|in|on|from|with|give|put|make|exchange|inform|take|send|keep) )| upon | about | on | with regard)", text)[0]  # fmt: skip
+    return re.split(
+        r"(?:, (?:which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
+        r"(?:accordance|respect|relation)| "
+        r"pursuant | under Article| for the | and shall | and (?=(?:to|in|on|from|with|give|put|make|"
+        r"exchange|inform|take|send|keep) )| as to | upon | about | on | with regard| to "
+        r"(?=(?:supplement|adopt|take|make|carry|give|be|ensure|provide) ))",
+        text,
+    )[0]
 
 
 def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random) -> tuple[str, ...]:
-    person = _PERSON.match(answer_hint) is not None
+    person = _PERSON.match(answer_hint) is not None and preposition != "as"
     what = ("whom", "who") if person else ("what", "what")
     fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
     stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
@@ -93,9 +142,17 @@ def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random)
 def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     """Whom to inform or consult."""
     clause = ask.clause
-    if clause.passive or clause.negated or clause.verb not in ("inform", "notify", "consult", "advise", "hear"):
+    if (
+        clause.passive
+        or clause.negated
+        or clause.verb not in ("inform", "notify", "consult", "advise", "hear")
+    ):
         return
-    match = re.match(r"((?:the |a |an |its |their |any |all |each )?[^,]+?)(?: (?:of(?! (?:the Member|that|the State|the Union|[A-Z]))|about|on|that|with|when|in|as|to|thereof)\b(.*))?$", clause.rest)
+    match = re.match(
+        r"((?:the |a |an |its |their |any |all |each )?[^,]+?)(?: (?:of(?! (?:the Member|that|the "
+        r"State|the Union|[A-Z]))|about|on|that|with|when|in|as|to|thereof)\b(.*))?$",
+        clause.rest,
+    )
     if match is None or not _PERSON.match(match.group(1)):
         return
     answer = clean_answer(without_references(match.group(1)))
@@ -107,7 +164,11 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     tail = f" {_low(without_references(purposeful[0].text))}" if purposeful else ""
     if not after and not tail:
         return
-    questions = (bare.ask("Whom", rng) + tail, bare.ask("Who", rng) + tail, f"Who is to be {_participle(clause.verb)} {after}".strip() + tail)
+    questions = (
+        bare.ask("Whom", rng) + tail,
+        bare.ask("Who", rng) + tail,
+        f"Who is to be {_participle(clause.verb)} {after}".strip() + tail,
+    )
     yield Draft(questions, answer, "short", source.statement.text, ())
 
 
@@ -115,8 +176,6 @@ def _participle(verb: str) -> str:
     if verb == "hear":
         return "heard"
     return verb[:-1] + "ied" if verb.endswith("y") else (verb + "d" if verb.endswith("e") else verb + "ed")
-
-
 
 
 def _low(text: str) -> str:

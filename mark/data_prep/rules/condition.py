@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 
 from mark.data_prep import verbs
-from mark.data_prep.clauses import Adjunct, Clause
-from mark.data_prep.rules.base import Draft, Source, clean_answer
+from mark.data_prep.adjuncts import Adjunct
+from mark.data_prep.clauses import Clause
 from mark.data_prep.phrases import singular_role
+from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask, replace_negation, short_condition
 
 
@@ -28,7 +29,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 
 def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Iterator[Draft]:
     answer = clean_answer(adjunct.text)
-    if re.match(r"(?i)in (?:the )?(?:case|event) of", answer):
+    if re.match(r"(?i)in (?:the )?(?:case|event) of|(?:when|before|after|while|upon) [a-z]+ing\b", answer):
         answer = answer.split(",")[0]
     if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer):
         return
@@ -37,19 +38,38 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
         yield Draft(tuple(ask.ask(w, rng) for w in openers), answer, "full", source.statement.text, ())
         return
     time = re.match(r"(?i)(?:before|after|until|as soon as|upon|during|once|prior)\b", answer)
-    openers = ["When"] if time else ["When", "When", "In which cases", "In what circumstances", "Under what conditions",
-                                     "Under which circumstances"]  # fmt: skip
+    openers = (
+        ["When"]
+        if time
+        else [
+            "When",
+            "When",
+            "In which cases",
+            "In what circumstances",
+            "Under what conditions",
+            "Under which circumstances",
+        ]
+    )
     questions = [ask.ask(w, rng) for w in openers]
     if not time and ask.clause.modal == "may" and not ask.clause.negated:
-        questions += [f"What condition applies for {ask.subject} to {ask.verb_phrase}",
-                      f"What must be the case for {ask.subject} to {ask.verb_phrase}"]  # fmt: skip
-    terse = (f"when {ask.subject} {_modal_word(ask.clause)} {ask.verb_phrase}", f"conditions for {verbs.gerund(ask.verb_phrase)}")
-    yield Draft(tuple(questions), answer, "full", source.statement.text, terse if not ask.clause.negated else ())
+        questions += [
+            f"What condition applies for {ask.subject} to {ask.verb_phrase}",
+            f"What must be the case for {ask.subject} to {ask.verb_phrase}",
+        ]
+    terse = (
+        f"when {ask.subject} {_modal_word(ask.clause)} {ask.verb_phrase}",
+        f"conditions for {verbs.gerund(ask.verb_phrase)}",
+    )
+    yield Draft(
+        tuple(questions), answer, "full", source.statement.text, terse if not ask.clause.negated else ()
+    )
 
 
 def _leans(answer: str) -> bool:
     """Whether the answer needs the sentence before it."""
-    return re.search(r"\b(?:such|those|this|that|these)\b", " ".join(answer.split()[:4])) is not None or answer.endswith(("—", "–"))
+    return re.search(
+        r"\b(?:such|those|this|that|these)\b", " ".join(answer.split()[:4])
+    ) is not None or answer.endswith(("—", "–"))
 
 
 def _modal_word(clause: Clause) -> str:
@@ -66,14 +86,21 @@ def _unless(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> I
     if ask.clause.negated:
         open_ask = replace_negation(ask)
         s = open_ask.subject
-        questions = [f"When may {s} {phrase} after all", f"In which exceptional cases may {s} {phrase}",
-                     f"What is the exception to the ban on {s} {verbs.gerund(phrase)}",
-                     f"Is there any case in which {s} may {phrase}", f"When can {s} {phrase}"]  # fmt: skip
+        questions = [
+            f"When may {s} {phrase} after all",
+            f"In which exceptional cases may {s} {phrase}",
+            f"What is the exception to the ban on {s} {verbs.gerund(phrase)}",
+            f"Is there any case in which {s} may {phrase}",
+            f"When can {s} {phrase}",
+        ]
     else:
         do = "do" if ask.plural else "does"
-        questions = [f"When {do} {s} not have to {phrase}", f"What is the exception to the rule that {s} must {phrase}",
-                     f"Is there an exception to the rule that {s} must {phrase}",
-                     f"In which case is there no need for {s} to {phrase}"]  # fmt: skip
+        questions = [
+            f"When {do} {s} not have to {phrase}",
+            f"What is the exception to the rule that {s} must {phrase}",
+            f"Is there an exception to the rule that {s} must {phrase}",
+            f"In which case is there no need for {s} to {phrase}",
+        ]
         if ask.clause.modal in ("may", "right", "fact"):
             be = "are" if ask.plural else "is"
             questions = [f"When may {s} not {phrase}", f"What limits the power of {s} to {phrase}"]
@@ -91,14 +118,23 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
     answer = clean_answer(clause.main)
     if condition is None or len(answer.split()) < 5 or condition.startswith(("until", "while", "before")):
         return
-    questions = [f"What happens {condition}", f"What does the law require {condition}", f"What follows {condition}",
-                 f"What is the rule {condition}", f"What applies {condition}", f"{condition}, what happens",
-                 f"{condition}, what must be done"]  # fmt: skip
+    questions = [
+        f"What happens {condition}",
+        f"What does the law require {condition}",
+        f"What follows {condition}",
+        f"What is the rule {condition}",
+        f"What applies {condition}",
+        f"{condition}, what happens",
+        f"{condition}, what must be done",
+    ]
     if re.match(r"\w+ [a-z]+ing\b", condition) or re.search(r"\b(?:their|its|it|they)\b", condition):
         questions = []
     if ask is not None and not clause.passive and clause.modal == "must" and not clause.negated:
-        questions += [f"What must {ask.subject} do {condition}", f"{condition}, what {ask.duty(rng)} do",
-                      f"What {ask.duty(rng)} do {condition}"]  # fmt: skip
+        questions += [
+            f"What must {ask.subject} do {condition}",
+            f"{condition}, what {ask.duty(rng)} do",
+            f"What {ask.duty(rng)} do {condition}",
+        ]
         role = singular_role(ask.subject)
         if role is not None:
             questions += [f"I work for {role}. What do we have to do {condition}"]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mark.data_prep.rules.base import Draft, Source, clean_answer
+from mark.records import Style
 
 _HOW = re.compile(
-    r"(?:^|(?<=[ ,]))(?:by means of [^,;]+|by (?:a |an |the )?(?:simple |absolute |two-thirds |qualified |special )?"
+    r"(?:^|(?<=[ ,]))(?:by means of [^,;]+|by (?:a |an |the )?(?:simple |absolute |two-thirds |"
+    r"qualified |special )?"
     r"(?:majority|order|public notification|notification|warrant under [^,;]+|writing under [^,;]+|"
     r"secret ballot|ballot|electronic means|registered post|lot|election|implementing act|delegated act)"
-    r"(?: (?:of|by|under|in) [^,;]+?)?|in writing(?:, including in electronic form)?|free of charge|on a regular basis|"
+    r"(?: (?:of|by|under|in) [^,;]+?)?|in writing(?:, including in electronic form)?|free of charge|"
+    r"on a regular basis|"
     r"in a (?:concise|clear|timely|transparent|structured)[^;]*? (?:form|manner|way|format|language)|"
-    r"in accordance with the (?:system|procedure) of [^,;]+)(?=[,;.]|$| (?:unless|where|if|and|as|to|for|from)\b)"
+    r"in accordance with the (?:system|procedure) of [^,;]+)(?=[,;.]|$| (?:unless|where|if|and|as|to|"
+    r"for|from)\b)"
 )
 
 
@@ -33,13 +38,22 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         phrase = phrase[:at].strip(" ,")
     if len(phrase.split()) < 2 or answer in phrase:
         return
-    from dataclasses import replace
 
     bare = replace(ask, verb_phrase=phrase)
     questions = [bare.ask("How", rng), bare.ask("In what way", rng), bare.ask("In which manner", rng)]
     if "majority" in answer:
-        questions = [bare.ask("By what majority", rng), bare.ask("How", rng), bare.ask("Which majority", rng).replace("Which majority", "With which majority")]
+        questions = [
+            bare.ask("By what majority", rng),
+            bare.ask("How", rng),
+            bare.ask("Which majority", rng).replace("Which majority", "With which majority"),
+        ]
     elif "writing" in answer or "form" in answer:
         questions += [bare.ask("In what form", rng)]
-    style = "short" if len(answer.split()) <= 9 else "full"
-    yield Draft(tuple(questions), answer, style, source.statement.text, (f"how {ask.subject} {phrase.removeprefix('be ')}",))  # type: ignore[arg-type]
+    style: Style = "short" if len(answer.split()) <= 9 else "full"
+    yield Draft(
+        tuple(questions),
+        answer,
+        style,
+        source.statement.text,
+        (f"how {ask.subject} {phrase.removeprefix('be ')}",),
+    )

@@ -14,10 +14,29 @@ from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.sentences import strip_item
 from mark.data_prep.wording import Ask, replace_negation, short_condition
+from mark.data_prep.words import word_set
 
-_SPLIT_OBJECT = re.compile(r"(?<!referred)(?<!according)(?<!relating)(?<!subject)(?<!due)(?<!access)(?<!related) (to|with|from|on|for|against|into|between) (?=(?:the|a|an|any|each|its|their|all|[A-Z][a-z]+)\b)")
-_CONTENTS = ("include", "contain", "comprise", "cover", "specify", "state", "indicate", "constitute", "form", "become", "remain")
-_NO_OBJECT = frozenset("be have ensure apply consist act comply give refer take make put bring come remain become constitute form mean do lay set comprise hold endeavour".split())
+_SPLIT_OBJECT = re.compile(
+    r"(?<!referred)(?<!according)(?<!relating)(?<!subject)(?<!due)(?<!access)(?<!related) (to|with|"
+    r"from|on|for|against|into|between) (?=(?:the|a|an|any|each|its|their|all|[A-Z][a-z]+)\b)"
+)
+_CONTENTS = (
+    "include",
+    "contain",
+    "comprise",
+    "cover",
+    "specify",
+    "state",
+    "indicate",
+    "constitute",
+    "form",
+    "become",
+    "remain",
+)
+_NO_OBJECT = word_set(
+    "be have ensure apply consist act comply give refer take make put bring come remain become "
+    "constitute form mean do lay set comprise hold endeavour"
+)
 
 
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
@@ -42,23 +61,42 @@ def _main_answer(source: Source, clause: Clause) -> str:
 def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     """`May ...?` is answered by the rule itself."""
     clause = ask.clause
-    if len(content_words(ask.verb_phrase)) < 3 or clause.verb == "be" or (clause.verb in _CONTENTS and source.statement.lead):
+    if (
+        len(content_words(ask.verb_phrase)) < 3
+        or clause.verb == "be"
+        or (clause.verb in _CONTENTS and source.statement.lead)
+    ):
         return
     plain = [ask.yes_no(rng) for _ in range(3)]
     role = singular_role(ask.subject)
     we = replace_negation(ask).we()
     if role is not None and we is not None and not clause.passive:
-        plain += [f"I am {role}. {_upper(we.yes_no(rng)).replace(' we ', ' I ', 1).replace('Are I', 'Am I')}",
-                  f"We are {role}. {_upper(we.yes_no(rng))}", f"As {role}, {we.yes_no(rng)}"]  # fmt: skip
+        plain += [
+            f"I am {role}. {_upper(we.yes_no(rng)).replace(' we ', ' I ', 1).replace('Are I', 'Am I')}",
+            f"We are {role}. {_upper(we.yes_no(rng))}",
+            f"As {role}, {we.yes_no(rng)}",
+        ]
         if clause.modal == "must" and not clause.negated:
-            plain += [f"Is {role} obliged to {ask.verb_phrase}", f"{ask.subject} {verbs.gerund(ask.verb_phrase)}: mandatory or optional"]
+            plain += [
+                f"Is {role} obliged to {ask.verb_phrase}",
+                f"{ask.subject} {verbs.gerund(ask.verb_phrase)}: mandatory or optional",
+            ]
     if clause.negated:
         plain += [f"Is it forbidden for {replace_negation(ask).subject} to {ask.verb_phrase}"]
     condition = next((c for a in clause.of_kind("condition") if (c := short_condition(a.text, 16))), None)
     if condition is not None and source.statement.text.startswith(clause.adjuncts[0].text[:10]):
         plain = [f"{p} {condition}" for p in plain if ". " not in p]
     terse_modal = {"must": "mandatory", "may": "allowed", "right": "right"}.get(clause.modal, "allowed")
-    terse = (f"{replace_negation(ask).subject} {ask.verb_phrase} {terse_modal if not clause.negated else 'allowed'}",)
+    terse = (
+        f"{replace_negation(ask).subject} {ask.verb_phrase} "
+        f"{terse_modal if not clause.negated else 'allowed'}",
+    )
+    if (
+        source.statement.lead
+        and not re.match(rf"(?:\W|\w+ly )*(?:be )?{clause.verb}\b", source.statement.text)
+        and clause.main not in source.statement.text
+    ):
+        return
     answer = _main_answer(source, clause)
     yield Draft(tuple(plain), answer, "full", source.statement.text, terse)
 
@@ -72,12 +110,21 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
     clause = ask.clause
     answer = clean_answer(clause.predicate)
     topic = source.topic
-    if len(answer.split()) < 5 or (clause.negated and clause.modal == "right") or clause.verb in ("be", "apply", "mean", "have"):
+    if (
+        len(answer.split()) < 5
+        or (clause.negated and clause.modal == "right")
+        or clause.verb in ("be", "apply", "mean", "have")
+    ):
         return
     anchors: list[str] = []
     aim = next((a for a in clause.of_kind("purpose")), None)
     if topic and len(set(content_words(topic)) - set(content_words(ask.subject))) >= 1:
-        anchors += [f"regarding {topic}", f"when it comes to {topic}", f"in connection with {topic}", f"as to {topic}"]
+        anchors += [
+            f"regarding {topic}",
+            f"when it comes to {topic}",
+            f"in connection with {topic}",
+            f"as to {topic}",
+        ]
     if aim is not None and aim.text not in answer:
         short_aim = brief(re.sub(r"^(?:in order to|so as to|with a view to)", "", aim.text).strip(), 12)
         anchors += [aim.text] if short_aim is None else [f"{aim.text.split()[0]} {short_aim}"][:0]
@@ -86,13 +133,24 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
     anchor = rng.choice(anchors)
     what = {"must": "What", "may": "What", "right": "What"}[clause.modal]
     questions = [f"{what} {ask.duty(rng)} do {anchor}", f"{what} {ask.duty(rng)} do {anchor}"]
-    if clause.modal == "must" and not clause.negated:
-        questions += [f"What are the duties of {ask.subject} {anchor}", f"What is expected of {ask.subject} {anchor}",
-                      f"What does the law demand of {ask.subject} {anchor}", f"What obligation falls on {ask.subject} {anchor}"]  # fmt: skip
-    if clause.modal == "right":
-        questions = [f"What rights {'do' if ask.plural else 'does'} {ask.subject} have {anchor}", f"What can {ask.subject} claim {anchor}"]
-    if clause.modal == "may" and not clause.negated:
-        questions += [f"What powers {'do' if ask.plural else 'does'} {ask.subject} have {anchor}", f"What options {'do' if ask.plural else 'does'} {ask.subject} have {anchor}"]
+    party = is_agent(clean_answer(clause.subject))
+    if clause.modal == "must" and not clause.negated and party:
+        questions += [
+            f"What are the duties of {ask.subject} {anchor}",
+            f"What is expected of {ask.subject} {anchor}",
+            f"What does the law demand of {ask.subject} {anchor}",
+            f"What obligation falls on {ask.subject} {anchor}",
+        ]
+    if clause.modal == "right" and party:
+        questions = [
+            f"What rights {'do' if ask.plural else 'does'} {ask.subject} have {anchor}",
+            f"What can {ask.subject} claim {anchor}",
+        ]
+    if clause.modal == "may" and not clause.negated and party:
+        questions += [
+            f"What powers {'do' if ask.plural else 'does'} {ask.subject} have {anchor}",
+            f"What options {'do' if ask.plural else 'does'} {ask.subject} have {anchor}",
+        ]
     kind = {"must": "duties", "may": "powers", "right": "rights"}.get(clause.modal, "rules")
     overlap = set(content_words(topic)) & set(content_words(ask.subject))
     terse = (f"{ask.subject} {topic} {kind}",) if topic and not overlap else ()
@@ -118,13 +176,19 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     if conditions:
         anchor = f"{tail} {conditions[0]}".strip()
     elif not tail and set(content_words(source.topic)) - set(content_words(ask.subject)):
-        anchor = rng.choice([f"as regards {source.topic}", f"in relation to {source.topic}", f"on {source.topic}"])
+        anchor = rng.choice(
+            [f"as regards {source.topic}", f"in relation to {source.topic}", f"on {source.topic}"]
+        )
     if len(content_words(anchor)) < 1 and len(content_words(ask.subject)) < 3:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {anchor}".strip())
     questions = [bare.ask("What", rng), bare.ask("What", rng), bare.ask("What exactly", rng)]
     if re.search(r"(?i)\b(?:information|documentation|records?|data|details|particulars)\b", answer):
-        questions += [bare.ask("Which information", rng)] if "information" in answer.lower() else [bare.ask("Which records", rng)]
+        questions += (
+            [bare.ask("Which information", rng)]
+            if "information" in answer.lower()
+            else [bare.ask("Which records", rng)]
+        )
     if re.search(r"(?i)\bmeasures\b", answer):
         questions = [bare.ask("What kind of measures", rng), bare.ask("Which measures", rng)]
     role, we = singular_role(ask.subject), bare.we()
@@ -141,7 +205,14 @@ def _low(text: str) -> str:
 def _poor_object(answer: str) -> bool:
     if len(answer.split()) < 2:
         return True
-    return re.match(r"(?i)(?:it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|out|up|into|whether|and|only|less|more)\b|.*\b(?:referred|[a-z]+ing|each other)$", answer) is not None
+    return (
+        re.match(
+            r"(?i)(?:\w+ly|it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|"
+            r"out|up|into|whether|and|only|less|more)\b|.*\b(?:referred|[a-z]+ing|each other)$",
+            answer,
+        )
+        is not None
+    )
 
 
 def _ensure(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
@@ -150,15 +221,27 @@ def _ensure(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     match = re.match(r"(?:the )?that (.+)$", clause.rest)
     if clause.verb != "ensure" or match is None:
         return
-    content = clause.predicate[len("ensure that ") :] if clause.predicate.startswith("ensure that ") else match.group(1)
+    content = (
+        clause.predicate[len("ensure that ") :]
+        if clause.predicate.startswith("ensure that ")
+        else match.group(1)
+    )
     answer = clean_answer(content)
-    inner = re.match(r"(?:the |their |its |any |all |each )?([^,]+?) (?:is|are|has|have|can|may|does|do|meets?|complies|comply|includes?|provides?|bears?|remains?|fulfils?)\b", answer)
+    inner = re.match(
+        r"(?:the |their |its |any |all |each )?([^,]+?) (?:is|are|has|have|can|may|does|do|meets?|"
+        r"complies|comply|includes?|provides?|bears?|remains?|fulfils?)\b",
+        answer,
+    )
     theme = brief(inner.group(1), 9) if inner else None
     if theme is None or len(answer.split()) < 5:
         return
-    questions = [f"What {ask.duty(rng)} ensure with regard to {theme}", f"What {ask.duty(rng)} make sure of concerning {theme}",
-                 f"What is required of {ask.subject} as regards {theme}", f"What {ask.duty(rng)} guarantee about {theme}",
-                 f"What does the law want {ask.subject} to ensure about {theme}"]  # fmt: skip
-    yield Draft(tuple(questions), answer, "full", source.statement.text, (f"{ask.subject} must ensure {theme}",))
-
-
+    questions = [
+        f"What {ask.duty(rng)} ensure with regard to {theme}",
+        f"What {ask.duty(rng)} make sure of concerning {theme}",
+        f"What is required of {ask.subject} as regards {theme}",
+        f"What {ask.duty(rng)} guarantee about {theme}",
+        f"What does the law want {ask.subject} to ensure about {theme}",
+    ]
+    yield Draft(
+        tuple(questions), answer, "full", source.statement.text, (f"{ask.subject} must ensure {theme}",)
+    )

@@ -18,15 +18,26 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     for adjunct in clause.of_kind("purpose"):
         answer = clean_answer(adjunct.text)
         answer = re.sub(r"^(?:for the purposes? of) (?=\w+ing\b)", "", answer)
-        if len(answer.split()) < 4 or re.match(r"(?i)(?:for the purposes? of|to) (?:the|this|that|these|those|clauses?|articles?|points?|paragraphs?|a)\b", answer):
+        if len(answer.split()) < 4 or re.match(
+            r"(?i)(?:for the purposes? of|to) (?:the|this|that|these|those|clauses?|articles?|points?|"
+            r"paragraphs?|a)\b",
+            answer,
+        ):
             continue
         phrase = ask.verb_phrase
         if len(phrase.split()) < 3 and not clause.passive:
             continue
-        questions = [ask.ask("Why", rng), ask.ask("For what purpose", rng), ask.ask("To what end", rng), ask.ask("With what aim", rng)]
+        questions = [
+            ask.ask("Why", rng),
+            ask.ask("For what purpose", rng),
+            ask.ask("To what end", rng),
+            ask.ask("With what aim", rng),
+        ]
         if clause.modal == "must" and not clause.passive:
-            questions += [f"What is the purpose of {ask.subject} {verbs.gerund(phrase)}",
-                          f"What is the point of {verbs.gerund(phrase)}",
-                          f"What is the reason for {verbs.gerund(phrase)}"]  # fmt: skip
+            questions += [
+                f"What is the purpose of {ask.subject} {verbs.gerund(phrase)}",
+                f"What is the point of {verbs.gerund(phrase)}",
+                f"What is the reason for {verbs.gerund(phrase)}",
+            ]
         terse = (f"purpose of {verbs.gerund(phrase)}", f"why {phrase}") if not clause.passive else ()
         yield Draft(tuple(questions), answer, "full", source.statement.text, terse)

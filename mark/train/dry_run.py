@@ -1,0 +1,74 @@
+"""Making the plan: everything is loaded, one micro-step is measured, nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mark.config import Train
+from mark.errors import GuardError
+from mark.train.data import lengths
+from mark.train.guard import check_guards
+from mark.train.hardware import free_memory_bytes, peak_memory
+from mark.train.inputs import TrainInputs
+from mark.train.plan import Plan, disk_bytes, output_places
+from mark.train.run import quiet_training
+from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
+from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens, typical_timing
+
+
+def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
+    """See `mark.train.plan`."""
+    guard = _guard_sentence(settings)
+    if settings.max_steps == 0 or (settings.epochs == 0 and settings.max_steps < 0):
+        settings = settings.model_copy(update={"epochs": 1.0, "max_steps": -1})
+    with quiet_training(), TemporaryDirectory() as scratch:
+        free = free_memory_bytes()
+        work = load_workload(inputs, settings, seed)
+        asked = Schedule.of(settings, len(work.train_rows))
+        schedule, one_row, one_timing = fitting_schedule(work, asked)
+        _load_trainer(work, settings, schedule, seed, Path(scratch))
+        with peak_memory(work.device) as peak:
+            timing = typical_timing(work, schedule, one_timing)
+    real, padded = run_tokens(lengths(work.train_rows), schedule, seed, settings.length_grouping)
+    seconds_a_token = timing.total_s / timing.tokens
+    validation = sum(lengths(work.val_rows)) * schedule.validations
+    trainable, total = work.model.get_nb_trainable_parameters()
+    return Plan(
+        entry=out.name,
+        base=inputs.base_folder.name,
+        device=str(work.device),
+        precision="bf16" if work.bf16 else "fp32",
+        trainable_parameters=trainable,
+        total_parameters=total,
+        examples=len(work.train_rows),
+        validation_examples=len(work.val_rows),
+        tokens=real,
+        padded_tokens=padded,
+        steps=schedule.steps,
+        micro_batch=schedule.micro_batch,
+        accumulation=schedule.accumulation,
+        asked_micro_batch=asked.micro_batch,
+        seconds=padded * seconds_a_token + validation * timing.forward_s / timing.tokens,
+        tokens_per_s=1 / seconds_a_token,
+        peak_memory_mb=max(peak.peak, one_row.before + one_row.grown * schedule.micro_batch) >> 20,
+        free_memory_mb=free >> 20,
+        disk_mb=disk_bytes(trainable) >> 20,
+        outputs=output_places(out, inputs.plots, inputs.logs, inputs.checkpoints),
+        guard=guard,
+    )
+
+
+def _load_trainer(work: Workload, settings: Train, schedule: Schedule, seed: int, folder: Path) -> None:
+    """Build the trainer as a run would, so that whatever it refuses is refused now."""
+    arguments = training_arguments(settings, schedule, seed, folder, work.bf16, work.device)
+    by_length = settings.length_grouping
+    AnswerTrainer(work.model, arguments, work.train_rows, work.val_rows, work.collator, by_length)
+
+
+def _guard_sentence(settings: Train) -> str | None:
+    try:
+        check_guards(settings, confirmed=True)
+    except GuardError as guard:
+        return str(guard)
+    return None

@@ -1,0 +1,58 @@
+"""Passages and settings that several tests of data_prep share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from mark.config import DataPrep, Retrieval
+from mark.data_prep.phrases import Casing
+from mark.data_prep.rules import RULES, Draft
+from mark.data_prep.sources import chunk_sources
+from mark.files import sha256_text
+from mark.records import Chunk, Example
+
+CASING = Casing(["the processor, the controller and member states of providers; any supplier, each buyer"])
+
+
+def chunk(text: str, section: str = "Article 1", document: str = "code", heading: str = "") -> Chunk:
+    """A passage that is a document of its own as far as positions go."""
+    return Chunk(
+        chunk_id=sha256_text(f"{document}{section}{text}"), doc_id=sha256_text(document), document=document,
+        title="Supply Code", heading_path=[f"{section} {heading}".strip()], section=section, pages=[1],
+        start=0, end=len(text), text=text,
+    )  # fmt: skip
+
+
+def drafts(rule: str, text: str, heading: str = "") -> list[Draft]:
+    """What one family makes of a passage."""
+    found: list[Draft] = []
+    for _, sources in chunk_sources([chunk(text, heading=heading)], CASING):
+        for source in sources:
+            found += RULES[rule](source, random.Random(0))
+    return found
+
+
+def settings(**changes: object) -> DataPrep:
+    """A small section `data_prep`."""
+    values: dict[str, object] = {
+        "max_samples": 12, "max_val": 4, "max_test": 6, "val_share": 0.2, "test_share": 0.3,
+        "split_by": "auto", "held_out_documents": [], "unanswerable_share": 0.25, "rules": sorted(RULES),
+        "max_per_section": 6, "min_answer_words": 1, "max_answer_words": 60, "round_trip_k": 10,
+    }  # fmt: skip
+    return DataPrep.model_validate(values | changes)
+
+
+def retrieval() -> Retrieval:
+    """A section `retrieval`."""
+    return Retrieval(top_k=3, candidates=20, rrf_k=60, dense_weight=0.2, bm25_weight=1.0)
+
+
+def example(split: str, question: str, contexts: Sequence[str], section: str | None = "Article 1") -> Example:
+    """A row that answers `thirty days`."""
+    return Example(
+        example_id=f"{split}-{sha256_text(question)[:12]}", split=split, question=question,  # type: ignore[arg-type]
+        contexts=list(contexts), answers=["thirty days"], quote=None, page=None, kind="answerable",
+        style="short", rule_id="amount", document="code" if section else None, section=section,
+        source_chunk=None,
+    )  # fmt: skip

@@ -1,0 +1,130 @@
+"""The whole stage on three small PDFs with a random embedder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mark.answering.quotes import fold
+from mark.config import Ingest
+from mark.data_prep import prepare
+from mark.data_prep.generator import GeneratorSettings, SFTDataGenerator
+from mark.data_prep.ledger import Count, Ledger
+from mark.errors import DataError
+from mark.files import read_jsonl
+from mark.ingest import ingest_pdfs
+from mark.ingest.index import build_collection
+from mark.prompting import REFUSAL
+from mark.records import Chunk, Example
+from tests.data_prep.passages import retrieval, settings
+
+FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "ledger.json")
+
+
+def ingest_settings() -> Ingest:
+    return Ingest(
+        source="pdf", chunk_tokens=100, workers=1, timeout_s=60, memory_mb=2048, max_file_mb=10, max_pages=50,
+        min_page_chars=5, ocr_image_share=0.6, embed_batch=8, chroma_path="chroma_db", collection="pdf_docs",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(three_pdfs: Path, tiny_bert_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    ingest_pdfs(ingest_settings(), three_pdfs, tiny_bert_dir, out)
+    (out / "held_out_sections.json").write_text(json.dumps({"test": [["lease", "Article 3"]], "val": []}))
+    prepare(out, tiny_bert_dir, settings(), retrieval(), 5, out)
+    return out
+
+
+def rows(data: Path) -> dict[str, list[Example]]:
+    return {name: read_jsonl(data / f"{name}_sft.jsonl", Example) for name in ("train", "val", "test")}
+
+
+def test_answers_are_verbatim_in_a_shown_passage(data: Path) -> None:
+    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "chunks.jsonl", Chunk)}
+    found = rows(data)
+    assert found["train"] and found["test"]
+    for row in [row for part in found.values() for row in part]:
+        assert 1 <= len(row.contexts) <= 3
+        if row.kind == "unanswerable":
+            assert row.answers == [REFUSAL] and row.quote is None
+            continue
+        assert row.source_chunk in row.contexts
+        text = fold(chunks[str(row.source_chunk)].text)
+        assert row.answer in text and row.quote is not None and row.quote in text
+        assert row.page in chunks[str(row.source_chunk)].pages
+        assert row.answer.lower() not in row.question.lower()
+
+
+def test_held_out_sections_are_only_tested(data: Path) -> None:
+    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "chunks.jsonl", Chunk)}
+    for row in [*rows(data)["train"], *rows(data)["val"]]:
+        for chunk_id in row.contexts:
+            assert (chunks[chunk_id].document, chunks[chunk_id].section) != ("lease", "Article 3")
+
+
+def test_withheld_passages_do_not_hold_the_answer(data: Path) -> None:
+    shares = [row.kind for row in rows(data)["train"]]
+    assert 0 < shares.count("unanswerable") <= 0.35 * len(shares)
+
+
+def test_the_same_inputs_give_the_same_bytes(data: Path, tiny_bert_dir: Path, tmp_path: Path) -> None:
+    prepare(data, tiny_bert_dir, settings(), retrieval(), 5, tmp_path)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (data / name).read_bytes()
+    prepare(data, tiny_bert_dir, settings(), retrieval(), 6, tmp_path)
+    assert (tmp_path / "train_sft.jsonl").read_bytes() != (data / "train_sft.jsonl").read_bytes()
+
+
+def test_the_ledger_accounts_for_every_question(data: Path) -> None:
+    ledger = Ledger.model_validate_json((data / "ledger.json").read_text())
+    found = rows(data)
+    for name, split in ledger.splits.items():
+        assert split.examples == len(found[name])
+        assert split.answerable == sum(row.kind == "answerable" for row in found[name])
+    assert ledger.chunks == len(read_jsonl(data / "chunks.jsonl", Chunk))
+    assert ledger.questions.kept == sum(split.answerable for split in ledger.splits.values())
+
+
+def test_a_ledger_whose_sums_differ_is_refused(data: Path) -> None:
+    value = json.loads((data / "ledger.json").read_text())
+    value["rules"].pop(next(iter(value["rules"])))
+    with pytest.raises(ValidationError, match="rules do not add up"):
+        Ledger.model_validate(value)
+    with pytest.raises(ValidationError, match="3 asked but 2 accounted for"):
+        Count(asked=3, kept=1, kept_without_passage=0, dropped={"round_trip": 1})
+
+
+def test_no_question_is_one_clear_line(data: Path, tiny_bert_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training question could be made"):
+        prepare(
+            data, tiny_bert_dir, settings(rules=["listing"], unanswerable_share=0.0), retrieval(), 5, tmp_path
+        )
+
+
+def test_generator_reads_a_collection_and_leaves_it_alone(
+    data: Path, tiny_bert_dir: Path, tmp_path: Path
+) -> None:
+    chroma = tmp_path / "chroma"
+    build_collection(data, chroma, "pdf_docs")
+    before = {p.relative_to(chroma): p.read_bytes() for p in sorted(chroma.rglob("*")) if p.is_file()}
+    wired = GeneratorSettings(
+        settings(), retrieval(), ingest_settings(), 5, tiny_bert_dir, data / "held_out_sections.json"
+    )
+    generator = SFTDataGenerator(str(chroma), "pdf_docs", wired)
+    train, val = generator.generate_dataset(top_k=2, max_samples=8, val_split=0.25)
+    assert train and len(train) <= 8 and len(val) <= 2
+    assert all(len(row.contexts) <= 2 for row in train)
+    assert generator.save_jsonl(train, tmp_path / "train.jsonl") == len(train)
+    assert read_jsonl(tmp_path / "train.jsonl", Example) == train
+    after = {p.relative_to(chroma): p.read_bytes() for p in sorted(chroma.rglob("*")) if p.is_file()}
+    assert before == after
+
+
+def test_generator_refuses_senseless_numbers() -> None:
+    with pytest.raises(DataError, match="give top_k >= 1"):
+        SFTDataGenerator().generate_dataset(top_k=0)
