@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# One thread: tiny models gain nothing from two, and two stall when another process wants a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def run_training(request: TrainRequest, root: Path) -> str:
     out = request.out_dir or (
         MODELS / f"{base}_lora" if request.config is None else Path("runs") / f"{base}_lora"
     )
+    if request.config is not None or request.out_dir is not None:
+        inputs = replace(inputs, plots=out.parent / "plots")  # plots/train belongs to the DVC stage
     if not request.confirmed:
         return plan(inputs, settings, seed, out).as_text()
     check_guards(settings, confirmed=True)

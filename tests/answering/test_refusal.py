@@ -27,10 +27,18 @@ def test_the_threshold_separates_what_can_be_separated() -> None:
 
 
 def test_neighbouring_ties_give_the_middle_of_them_all() -> None:
-    # An answerable question with F1 0 scores the same refused or not, so .2 to .8 is one plateau:
-    # odds 1/4 and 4, middle 1, probability 1/2.
-    found = fit([0.2, 0.5, 0.8], [1.0, 0.0, 0.0], [A, A, U])
+    # At .5 one of two answerable and one of two unanswerable stand: above and below it recall minus false
+    # refusals is .5, so .2 to .8 is one plateau: odds 1/4 and 4, middle 1, probability 1/2.
+    found = fit([0.2, 0.5, 0.5, 0.8], [1.0, 0.0, 0.0, 0.0], [A, A, U, U])
     assert found.threshold == pytest.approx(0.5, abs=1e-9)
+
+
+def test_a_weak_model_is_not_made_to_refuse_everything() -> None:
+    # Refusing all earns mean F1 .5, refusing .9 alone only .35 = (1 + .2 + .2 + 0) / 4; it still separates
+    # better: recall .5, false refusals 0. The middle of odds 9 and 1/4 is 1.5, probability .6.
+    found = fit([0.9, 0.2, 0.2, 0.1], [0.0, 0.2, 0.2, 0.0], [U, A, A, U])
+    assert found.threshold == pytest.approx(0.6, abs=1e-9)
+    assert found.mean_f1 == 0.35
 
 
 def test_never_refuse_and_always_refuse() -> None:

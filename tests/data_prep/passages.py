@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
-from mark.config import DataPrep, Retrieval
+import yaml
+
+from mark.config import DataPrep, Ingest, Retrieval
 from mark.data_prep.phrases import Casing
 from mark.data_prep.rules import RULES, Draft
 from mark.data_prep.sources import chunk_sources
 from mark.files import sha256_text
 from mark.records import Chunk, Example
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 CASING = Casing(["the processor, the controller and member states of providers; any supplier, each buyer"])
 
 
@@ -33,19 +37,28 @@ def drafts(rule: str, text: str, heading: str = "") -> list[Draft]:
     return found
 
 
+def _conf(path: str) -> dict[str, object]:
+    value: dict[str, object] = yaml.safe_load((CONF / path).read_text())
+    return value
+
+
 def settings(**changes: object) -> DataPrep:
     """A small section `data_prep`."""
-    values: dict[str, object] = {
+    small: dict[str, object] = {
         "max_samples": 12, "max_val": 4, "max_test": 6, "val_share": 0.2, "test_share": 0.3,
-        "split_by": "auto", "held_out_documents": [], "unanswerable_share": 0.25, "rules": sorted(RULES),
-        "max_per_section": 6, "min_answer_words": 1, "max_answer_words": 60, "round_trip_k": 10,
+        "unanswerable_share": 0.25, "rules": sorted(RULES),
     }  # fmt: skip
-    return DataPrep.model_validate(values | changes)
+    return DataPrep.model_validate(_conf("data_prep/demo.yaml") | small | changes)
 
 
 def retrieval() -> Retrieval:
-    """A section `retrieval`."""
-    return Retrieval(top_k=3, candidates=20, rrf_k=60, dense_weight=0.2, bm25_weight=1.0)
+    """A section `retrieval` with three passages a prompt."""
+    return Retrieval.model_validate(_conf("retrieval/default.yaml") | {"top_k": 3})
+
+
+def ingest_settings() -> Ingest:
+    """A section `ingest` with one worker."""
+    return Ingest.model_validate(_conf("ingest/default.yaml") | {"workers": 1, "chunk_tokens": 100})
 
 
 def example(split: str, question: str, contexts: Sequence[str], section: str | None = "Article 1") -> Example:

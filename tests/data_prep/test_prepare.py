@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from mark.answering.quotes import fold
-from mark.config import Ingest
 from mark.data_prep import prepare
 from mark.data_prep.generator import GeneratorSettings, SFTDataGenerator
 from mark.data_prep.ledger import Count, Ledger
@@ -19,16 +18,9 @@ from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
 from mark.prompting import REFUSAL
 from mark.records import Chunk, Example
-from tests.data_prep.passages import retrieval, settings
+from tests.data_prep.passages import ingest_settings, retrieval, settings
 
 FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "ledger.json")
-
-
-def ingest_settings() -> Ingest:
-    return Ingest(
-        source="pdf", chunk_tokens=100, workers=1, timeout_s=60, memory_mb=2048, max_file_mb=10, max_pages=50,
-        min_page_chars=5, ocr_image_share=0.6, embed_batch=8, chroma_path="chroma_db", collection="pdf_docs",
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
