@@ -244,6 +244,15 @@ def load_params(path: Path = PARAMS) -> Params:
     return validate(Params, read_params(path), "", path)
 
 
+def project_params(root: Path) -> Params:
+    """All settings of a project, for library calls that neither a stage nor a command wires.
+
+    Args:
+        root: The folder that holds params.yaml.
+    """
+    return load_params(root / PARAMS)
+
+
 def validate(model: type[AnySection], values: Any, prefix: str, path: Path) -> AnySection:
     """Validate one section's values; every fault becomes one line of a ConfigError."""
     try:

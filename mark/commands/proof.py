@@ -108,7 +108,7 @@ def _page(clone: Path, metrics: list[Path]) -> str:
         [
             "# Proof",
             "",
-            f"Printed by `mark proof --keep` on {datetime.date.today().isoformat()} from a run of `make proof` "
+            f"Printed by `mark proof --keep` on {datetime.date.today().isoformat()} from `make proof` "
             f"at commit {commit}. Its metrics, params.yaml and dvc.lock stand beside this page.",
             "",
             "```",

@@ -58,7 +58,8 @@ _STARTERS: list[tuple[AdjunctKind, str]] = [
 EMPTY_CONDITION = re.compile(
     r"^(?:where|if|when|as) (?:appropriate|applicable|relevant|feasible|necessary|possible|needed|so "
     r"required|"
-    r"justified|any|available|technically feasible|duly justified|deemed)\b"
+    r"justified|any|available|technically feasible|duly justified|deemed)\b",
+    re.I,
 )
 _STARTER = re.compile(
     r"(?:(?<=, )|(?<= ))(?:" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _STARTERS) + r")\b"

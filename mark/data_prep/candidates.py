@@ -26,7 +26,7 @@ WEIGHTS = {"provision": 0.5, "obligation": 1.2, "complement": 0.8}
 _POOR_ANSWER = re.compile(
     r"(?i)^(?:it|they|them|he|him|she|this|that|these|those|such|there|which|who|and|or|so|of)\b|"
     r"^(?:in accordance with|pursuant to|under|referred to in) (?:paragraph|point|article|this|that|clause)|"
-    r"[—–:(\[]$|\b(?:the|a|an|of|to|in|by|and|or|with|for|which|that|is|are|on|as|follows|if|where|such|any|from|at|not|shall|may)$|"
+    r"[—–:(\[]$|\b(?:the|a|an|of|to|in|by|and|or|with|for|which|that|is|are|on|as|follows|following|particular|if|where|such|any|from|at|not|shall|may)$|"
     r"^(?:if it|for the purposes? of (?:clauses?|articles?|paragraphs?|points?|sub))\b"
 )
 

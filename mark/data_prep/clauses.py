@@ -28,7 +28,8 @@ Modal = Literal["must", "may", "right", "fact"]
 _FILLER = re.compile(
     r",? ?\b(?:where|if|when|as|whenever) (?:appropriate|applicable|relevant|feasible|necessary|"
     r"possible|needed|deemed appropriate|"
-    r"so required|required)\b(?! (?:to|for|by|under))(?:,(?= [a-z])|(?=[ .;]|$))|,? inter alia,?|,? "
+    r"so required|required)\b(?:,(?= [a-z])|(?=[.;,]|$| (?:and|the|that|in|with|on|of|its|their)\b))|"
+    r",? inter alia,?|,? "
     r"mutatis mutandis,?|,? at (?:its|their) request,?|"
     r"(?<=shall), at least,|,? as the case may be,|,? from time to time,?|(?<= )nevertheless |, in "
     r"particular,|(?<=shall )in particular "

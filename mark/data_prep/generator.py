@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mark.config import DataPrep, Ingest, Retrieval, load_section, load_seed
+from mark.config import DataPrep, Ingest, Retrieval, project_params
 from mark.errors import DataError
 from mark.files import COLLECTION_SNAPSHOT, EMBEDDER, HELD_OUT, PAGES, git_root, read_jsonl, write_jsonl
 from mark.records import Example, Page
@@ -31,14 +31,9 @@ class GeneratorSettings:
         Raises:
             ConfigError: The file or a section is missing or wrong.
         """
-        params = root / "params.yaml"
+        params = project_params(root)
         return cls(
-            load_section(DataPrep, "data_prep", params),
-            load_section(Retrieval, "retrieval", params),
-            load_section(Ingest, "ingest", params),
-            load_seed(params),
-            root / EMBEDDER,
-            root / HELD_OUT,
+            params.data_prep, params.retrieval, params.ingest, params.seed, root / EMBEDDER, root / HELD_OUT
         )
 
 

@@ -28,7 +28,8 @@ _UNIT = (
 _NUMERAL = r"(?:(?:\d+[A-Z]{0,3}|[IVX]+|[A-Z])(?![a-z])(?:\(\w+\))*|\(\w+\)(?:\(\w+\))*)"
 _PLACE = (
     rf"(?:the (?:first|second|third|fourth|fifth|previous|said) (?:subparagraph|paragraph|sentence)|"
-    rf"{_UNIT}(?: {_NUMERAL})?(?:,? ?(?:and|or|to|of(?= (?:paragraph|point|[Aa]rticle|Section|Chapter|"
+    rf"{_UNIT}(?: {_NUMERAL})?(?:,? ?(?:(?:and|or|to)(?= (?:{_UNIT}\b|{_NUMERAL}))|of(?= (?:paragraph|"
+    rf"point|[Aa]rticle|Section|Chapter|"
     rf"Annex))|{_UNIT}|thereof|(?:first|second|third) subparagraph|{_NUMERAL})(?![a-z]))*"
     rf"(?: of (?:(?:this|that) (?:Regulation|Directive|Article|article)|{_ACT}))?|{_ACT}(?:(?:,| and| "
     rf"or) {_ACT})*)"
@@ -116,7 +117,7 @@ class Casing:
             return text
         second = rest.split(" ", 1)[0]
         named = second[:1].isupper() and word not in _DETERMINERS
-        named = named and not (second.isupper() and "-" in word)
+        named = named and not (second.isupper() and len(second) > 1)
         if word in _DETERMINERS or (not named and self._low[word] > self._high[word]):
             return word + text[len(first) :]
         return text
@@ -151,6 +152,8 @@ def brief(text: str, limit: int = 14) -> str | None:
     short = _without_tail(short)
     if short != whole:
         short = _without_tail(_without_vague_end(short))
+    if short != whole and re.search(r"^[^,]+, [\w-]+$", short):
+        return None
     if _unfinished(short) or short.count("(") != short.count(")"):
         return None
     return short or None
@@ -268,8 +271,20 @@ def _cut_at_preposition(words: list[str], limit: int) -> str:
     return ""
 
 
+# `the committee Regulation (EU) No 1` : what tied the act to its noun was lost.
+_BARE_ACT = re.compile(
+    r"\b(?!(?:of|under|with|in|by|and|or|does|do|is|must|may|can|to|from|for|has|shall|repeal|apply|applying)\b)"
+    r"[a-z]\w* (?:Regulation|Directive|Decision) \(E"
+)
+_BAD_END = re.compile(
+    r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b"
+)
+
+
 def dangles(question: str) -> bool:
     """Whether a question leans on a text that its reader does not see."""
+    if _BARE_ACT.search(question) or _BAD_END.search(question):
+        return True
     text = re.sub(r"\bArticle \d+[A-Z]* (?:of|GDPR)", "", question)
     text = re.sub(
         r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, "

@@ -10,6 +10,7 @@ from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
 from mark.data_prep.rules.base import Source
 from mark.data_prep.sentences import Statement, list_blocks, statements
+from mark.data_prep.verbs import BASE_VERBS
 from mark.records import Chunk
 
 _GENERIC_TOPICS = re.compile(
@@ -71,6 +72,8 @@ def joined(statement: Statement) -> str:
         "",
         statement.lead,
     )
+    if statement.text.split()[0] in BASE_VERBS:  # `shall take the following actions: (a) provide ...`
+        lead = re.sub(r" (shall|may|must) [a-z][a-z ]*$", r" \1", lead)
     return f"{lead.rstrip(' :—–-')} {statement.text}"
 
 

@@ -154,6 +154,11 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
     rest = brief(clause.rest, limit) if clause.rest else ""
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
+    if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
+        return None
+    put_where = re.search(r"\b(?:in place|on|into|forward|an end)\b", rest)
+    if clause.verb == "put" and not clause.passive and put_where is None:
+        return None
     if rest.startswith("that ") and not re.search(
         r"\b(?:is|are|has|have|can|may|do|does|will|comply|meets?|remains?|provides?)\b", rest
     ):
@@ -205,7 +210,7 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
 _CAUSATIVE = word_set("cause deem enable require permit allow empower authorise oblige entitle direct")
 _LIGHT_VERBS = word_set("be have take give make do lay set put bring come")
 _OPENERS = word_set(
-    """who what when where which how why whose whom under on in for by to may must can is are does do
+    """we who what when where which how why whose whom under on in for by to may must can is are does do
     should if define meaning name list at within from of could between into with before after upon
     once until as since tell explain"""
 )

@@ -82,7 +82,18 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for name in "add remove snapshot ingest data-prep train eval params doctor run".split():
+    for name in [
+        "add",
+        "remove",
+        "snapshot",
+        "ingest",
+        "data-prep",
+        "train",
+        "eval",
+        "params",
+        "doctor",
+        "run",
+    ]:
         assert f" {name} " in done.stdout
 
 

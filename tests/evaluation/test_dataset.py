@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mark.answering.refusal import is_refusal
 from mark.errors import DataError, ModelError
 from mark.evaluation import EvalInputs, evaluate, evaluate_dataset, write_results
 from mark.files import read_json
@@ -45,7 +46,8 @@ def test_rule_made_rows_of_an_entry_use_its_threshold(root: Path) -> None:
     assert found["refusal_threshold"]["retrieval"] == threshold
     same = {row.example_id: row for row in result.predictions if row.cell == "tuned_retrieval"}
     for row in found["predictions"]:
-        assert row["prediction"] == same[row["example_id"]].prediction
+        # not the text: bf16 logits of random weights tie, and batches of other sizes break ties otherwise
+        assert is_refusal(row["prediction"]) == same[row["example_id"]].refused
 
 
 def test_handwritten_rows_of_a_base_model_are_retrieved_for(root: Path) -> None:

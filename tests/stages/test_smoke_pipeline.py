@@ -105,7 +105,7 @@ def test_user_pdf_survives_change_of_corpus_and_queued_experiment(project: Path)
         "-S",
         "experiment=smoke",
         "-S",
-        "ingest.chunk_tokens=48",
+        "ingest.chunk_tokens=180",
     )
     dvc(project, "exp", "run", "--run-all")
     shown = dvc(project, "exp", "show", "--csv")

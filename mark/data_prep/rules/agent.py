@@ -94,7 +94,7 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
         r"are) |, (?!the |and )",
         answer,
     )[0].strip(" ,")
-    answer = re.split(r" by (?!the |a |each )", answer)[0]
+    answer = re.split(r" by (?!the |a |each )| acting\b", answer)[0]
     if clause.coordinated or re.search(r" and [^,]* shall ", clause.predicate):
         answer = answer.split(" and ")[0]
     subject = source.subject(12)
@@ -144,6 +144,8 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
 def is_agent(text: str) -> bool:
     """Whether a noun phrase names a body or person."""
     if re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing|both|all)\b", text):
+        return False
+    if re.search(r"(?:\bAct|\b[Ll]aw|[Cc]odes? of \w+|\border|\breport|\bacting)$", text):
         return False
     if re.search(
         r"(?i)\b(?:referred|listed|paragraphs?|articles?|clauses?|points?|subparagraph|annex|shall|which|section)\b",

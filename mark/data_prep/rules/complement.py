@@ -56,7 +56,7 @@ _BOUND = re.compile(
 )
 _POINTER = re.compile(
     r"(?:the )?(?:paragraphs?|points?|[Aa]rticles?|accordance|respect|relation|particular|first|"
-    r"second|clauses?|sub|line|conformity|order|writing|so|that|this|those|such|case|Annex|Chapter|Section)\b"
+    r"second|clauses?|sub|line|conformity|order|writing|so|that|this|those|such|case|Annex|Regulation|Directive|Chapter|Section)\b"
 )
 
 

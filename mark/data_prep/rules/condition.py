@@ -29,7 +29,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 
 def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Iterator[Draft]:
     answer = clean_answer(adjunct.text)
-    if re.match(r"(?i)in (?:the )?(?:case|event) of|(?:when|before|after|while|upon) [a-z]+ing\b", answer):
+    if re.match(r"(?i)(?:when|before|after|while|upon) [a-z]+ing\b", answer):
         answer = answer.split(",")[0]
     if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer):
         return
@@ -116,7 +116,12 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
         return
     condition = short_condition(conditions[0].text)
     answer = clean_answer(clause.main)
-    if condition is None or len(answer.split()) < 5 or condition.startswith(("until", "while", "before")):
+    if (
+        condition is None
+        or ", or where" in condition
+        or len(answer.split()) < 5
+        or condition.startswith(("until", "while", "before"))
+    ):
         return
     questions = [
         f"What happens {condition}",
@@ -139,4 +144,4 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
         if role is not None:
             questions += [f"I work for {role}. What do we have to do {condition}"]
     if questions:
-        yield Draft(tuple(questions), answer, "full", source.statement.text, (condition.removeprefix("if "),))
+        yield Draft(tuple(questions), answer, "full", source.statement.text, (f"what {condition}",))

@@ -34,7 +34,7 @@ _CONTENTS = (
     "remain",
 )
 _NO_OBJECT = word_set(
-    "be have ensure apply consist act comply give refer take make put bring come remain become "
+    "be have ensure apply consist act comply give pay refer take make put bring come remain become "
     "constitute form mean do lay set comprise hold endeavour"
 )
 
@@ -52,10 +52,19 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     yield from _ensure(source, ask, rng)
 
 
+def _news(topic: str, subject: str) -> set[str]:
+    """What a heading adds to the subject."""
+    return (
+        set(content_words(topic))
+        - set(content_words(subject))
+        - {"obligations", "duties", "powers", "general"}
+    )
+
+
 def _main_answer(source: Source, clause: Clause) -> str:
     if source.statement.lead and clause.main not in source.statement.text:
         return strip_item(source.statement.text)
-    return clean_answer(clause.main)
+    return clean_answer(clause.main.split("; ")[0])
 
 
 def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
@@ -118,7 +127,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
         return
     anchors: list[str] = []
     aim = next((a for a in clause.of_kind("purpose")), None)
-    if topic and len(set(content_words(topic)) - set(content_words(ask.subject))) >= 1:
+    if topic and _news(topic, ask.subject):
         anchors += [
             f"regarding {topic}",
             f"when it comes to {topic}",
@@ -175,7 +184,7 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     anchor = tail
     if conditions:
         anchor = f"{tail} {conditions[0]}".strip()
-    elif not tail and set(content_words(source.topic)) - set(content_words(ask.subject)):
+    elif not tail and _news(source.topic, ask.subject):
         anchor = rng.choice(
             [f"as regards {source.topic}", f"in relation to {source.topic}", f"on {source.topic}"]
         )
