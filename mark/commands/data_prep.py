@@ -35,6 +35,8 @@ def run_data_prep(request: PrepRequest, root: Path) -> str:
             )
         dvc(["repro", "-s", "data_prep"], root)
         return "data_prep: up to date"
+    if request.out_dir.exists() and not request.out_dir.is_dir():
+        raise ConfigError(f"--out-dir {request.out_dir} is a file; choose a folder")
     targets = [request.out_dir / TRAIN_SFT.name, request.out_dir / VAL_SFT.name]
     refuse_stage_output(targets, root)
     from mark.data_prep.generator import SFTDataGenerator

@@ -77,6 +77,10 @@ def check_params(root: Path, overrides: list[str]) -> None:
 
 def _hydra_line(message: str, root: Path) -> str:
     """Hydra's message as one line, with the options that it knows."""
+    if "override_grammar" in message:
+        return (
+            f"override not understood: {message.splitlines()[0][:120]}; write KEY=VALUE, e.g. train.lora.r=8"
+        )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     missing = re.match(r"In '.*': Could not (?:find|load) '([^']+)'", lines[0])
     key = re.search(r"Could not override '([^']+)'", message)

@@ -33,6 +33,8 @@ def train_settings(config: Path | None, root: Path) -> Train:
     """
     if config is None:
         return load_section(Train, "train", root / "params.yaml")
+    if config.is_dir():
+        raise ConfigError(f"{config} is a folder; give a YAML file such as conf/train/lora_sft.yaml")
     if not config.is_file():
         raise ConfigError(f"{config} is missing; the guarded recipe is conf/train/lora_sft.yaml")
     if config.resolve().parent == (root / "conf/train").resolve():
@@ -52,11 +54,9 @@ def run_training(request: TrainRequest, root: Path) -> str:
     base = str(load_value("model", "name", root / "params.yaml"))
     inputs = TrainInputs.of_project(base=base, paths=load_section(Paths, "paths", root / "params.yaml"))
     settings, seed = train_settings(request.config, root), load_seed(root / "params.yaml")
-    out = request.out_dir or (
-        MODELS / f"{base}_lora" if request.config is None else Path("runs") / f"{base}_lora"
-    )
+    out = request.out_dir or MODELS / _entry_name(base, request.config)
     if request.config is not None or request.out_dir is not None:
-        inputs = replace(inputs, plots=out.parent / "plots")  # plots/train belongs to the DVC stage
+        inputs = replace(inputs, plots=Path("runs/plots"))  # plots/train belongs to the DVC stage
     if not request.confirmed:
         return plan(inputs, settings, seed, out).as_text()
     check_guards(settings, confirmed=True)
@@ -65,7 +65,14 @@ def run_training(request: TrainRequest, root: Path) -> str:
         return f"{out} is trained; `mark eval` measures it"
     refuse_stage_output([out], root)
     train(inputs, settings, seed, out, confirmed=True)
-    return f"{out} is trained; `mark eval --model {out} --dataset FILE` measures it"
+    if out.resolve().parent != (root / MODELS).resolve():
+        return f"{out} is trained; move it below models/ to evaluate it, its base is looked for there"
+    return f"{out} is trained; `mark eval --model {out.name} --dataset FILE` measures it"
+
+
+def _entry_name(base: str, config: Path | None) -> str:
+    """The stage's entry, or one named after the config file beside it."""
+    return f"{base}_lora" if config is None else f"{base}_lora_{config.stem}"
 
 
 def _composed(option: str, root: Path) -> Any:
@@ -83,6 +90,8 @@ def _laid_over(config: Path, root: Path) -> Any:
 
     try:
         over = OmegaConf.to_container(OmegaConf.load(config), resolve=True)
+        if not over:
+            raise ConfigError(f"{config} holds no key; see conf/train/ for the keys")
         inner = over.get("train", over) if isinstance(over, dict) else over
         merged = OmegaConf.merge(read_params(root / "params.yaml")["train"], inner)
         return OmegaConf.to_container(merged, resolve=True)
