@@ -101,6 +101,25 @@ class HandwrittenQuestion(Row):
         return "Preamble" if self.article == "0" else f"Article {self.article}"
 
 
+class PracticeQuestion(Row):
+    """A question written by a person for training, with the passage that it was written from.
+
+    It cites no section that a hand-written dev or test question cites.
+    """
+
+    id: str
+    question: str
+    answer: str | None  # a verbatim span of `quote`; None when unanswerable
+    kind: Kind
+    style: Style
+    document: str | None
+    section: str | None
+    quote: str | None  # a verbatim part of `passage`
+    title: str | None
+    heading_path: list[str]
+    passage: str | None
+
+
 class Prediction(Row):
     """What one cell of the grid answered to one test question, with its scores in [0, 1]."""
 

@@ -78,6 +78,7 @@ class Engine:
         self.batch_size = batch_size
         self.eos_id = int(tokenizer.eos_token_id)
         self.refusal_ids = answer_ids(tokenizer, REFUSAL)[:-1]
+        self.barred_ids = sorted({self.eos_id, *_first_ids(tokenizer, REFUSAL)})
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], label: str = "answering") -> list[Generation]:
@@ -86,7 +87,7 @@ class Engine:
         Refusing is left to the caller: he compares `refusal_probability` with a calibrated threshold and
         takes the refusal or `text`. Both come from one prompt pass: the refusal's tokens are appended, read
         off and taken back. Only where greedy decoding follows ALL of them is `text` written with the
-        refusal's first token (and the end token) barred from the first position.
+        refusal's first token, however it is written, and the end token barred from the first position.
 
         Args:
             requests: In any order.
@@ -133,7 +134,7 @@ class Engine:
         state = batch_state(self.model, self.eos_id if pad_id is None else int(pad_id), prefix)
         first = state.start([p.ids for p in prompts])
         refusal_logprob, refuses = self._probe_refusal(state, first)
-        for token in (self.refusal_ids[0], self.eos_id):
+        for token in self.barred_ids:
             first[refuses, token] = -math.inf
         tokens, logprobs = self._write(state, first)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -182,3 +183,9 @@ class Engine:
                 rows, chosen = rows[stay], chosen[stay]
             logits = state.step(chosen)
         return tokens, logprobs
+
+
+def _first_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> set[int]:
+    """The first token of a text in its ways of writing: else a barred `Not` comes back as `not`."""
+    ways = (text, text.lower(), text.upper())
+    return {answer_ids(tokenizer, lead + way)[0] for way in ways for lead in ("", " ")}

@@ -1,14 +1,17 @@
-"""When to say that the documents hold no answer: a threshold fitted on validation questions.
+"""When to say that the documents hold no answer: fitted on validation questions.
 
-A model refuses where its `refusal_probability` reaches the threshold. The threshold is the one that tells
-answerable from unanswerable best: refusal recall minus false refusals (Youden's J). The best mean F1 of
-SQuAD 2.0 is reported beside it but not maximised: with a weak model it is reached by refusing everything.
+A logistic regression turns the evidence of an answer (how likely the model would rather refuse, how sure it
+is of what it wrote, how close the passages lie to the question) into a refusal probability. The threshold on
+it is the one that tells answerable from unanswerable best: refusal recall minus false refusals (Youden's J).
+The best mean F1 of SQuAD 2.0 is reported beside it but not maximised: with a weak model it is reached by
+refusing everything.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +24,55 @@ from mark.records import Kind
 
 NEVER = 1.000001  # a threshold that no probability reaches
 _BOUND = math.log(1e9)  # probabilities are told apart up to these log-odds, both ways
+
+
+FEATURES = ("refusal_log_odds", "mean_logprob", "similarity")
+_EACH = 10  # answerable and unanswerable questions below which no weights are fitted
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for or against refusing.
+
+    Attributes:
+        refusal_probability: Of the model itself, in [0, 1]; see `mark.answering.engine.Generation`.
+        mean_logprob: Mean log probability of the tokens of its answer; None without a model.
+        similarity: Largest cosine between the question and a shown passage; None without passages.
+    """
+
+    refusal_probability: float
+    mean_logprob: float | None = None
+    similarity: float | None = None
+
+    def values(self) -> dict[str, float]:
+        """The features that are known."""
+        odds = float(_log_odds(np.asarray(self.refusal_probability, dtype=np.float64)))
+        found = {"refusal_log_odds": odds, "mean_logprob": self.mean_logprob, "similarity": self.similarity}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class RefusalModel(BaseModel):
+    """Logistic regression: `p = 1 / (1 + exp(-(intercept + sum_i weight_i * feature_i)))`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intercept: float
+    weights: dict[str, float]
+
+    def probability(self, evidence: Evidence) -> float:
+        """The calibrated refusal probability, in [0, 1].
+
+        Raises:
+            ValueError: A feature that the weights need is unknown.
+        """
+        values = evidence.values()
+        if missing := sorted(set(self.weights) - set(values)):
+            raise ValueError(f"refusal needs {', '.join(missing)} of every answer")
+        total = self.intercept + sum(weight * values[name] for name, weight in self.weights.items())
+        return round(1 / (1 + math.exp(-max(-_BOUND, min(_BOUND, total)))), 9)
+
+
+PLAIN = RefusalModel(intercept=0.0, weights={"refusal_log_odds": 1.0})  # the model's own probability
 
 
 class CurvePoint(BaseModel):
@@ -40,15 +92,16 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float  # refuse from this refusal probability on; above 1: never
+    model: RefusalModel
     mean_f1: float
     answerable: int
     unanswerable: int
     curve: list[CurvePoint]  # ascending thresholds, one a distinct decision
 
-
-def decide(refusal_probability: float, threshold: float) -> bool:
-    """Whether to refuse."""
-    return refusal_probability >= threshold
+    def decide(self, evidence: Evidence) -> tuple[bool, float]:
+        """Whether to refuse, and the calibrated probability."""
+        probability = self.model.probability(evidence)
+        return probability >= self.threshold, probability
 
 
 def is_refusal(text: str) -> bool:
@@ -60,17 +113,17 @@ def is_refusal(text: str) -> bool:
     return said.startswith(refusal) or said.endswith(refusal)
 
 
-def fit(
-    probabilities: Sequence[float], f1_if_answered: Sequence[float], kinds: Sequence[Kind]
-) -> Calibration:
-    """Choose the threshold with the largest refusal recall minus false refusals.
+def fit(evidence: Sequence[Evidence], f1_if_answered: Sequence[float], kinds: Sequence[Kind]) -> Calibration:
+    """Fit the weights, then choose the threshold with the largest refusal recall minus false refusals.
+
+    With fewer than ten questions of either kind no weights are fitted: the model's own probability stands.
 
     Thresholds between two neighbouring probabilities decide alike; of each such stretch the middle in
     log-odds stands for it. Where neighbouring stretches tie for the best, the middle of all of them is
     taken; of several separate ties, the widest, then the highest.
 
     Args:
-        probabilities: Refusal probability of each calibration question, in [0, 1].
+        evidence: Of each calibration question; a feature is used where all have it.
         f1_if_answered: Token F1 of its answer, were it given; ignored for unanswerable questions.
         kinds: Answerable or not.
 
@@ -80,12 +133,14 @@ def fit(
     Raises:
         ValueError: No question, or lists of different lengths.
 
-    Source: Youden's index (Youden 1950, Index for rating diagnostic tests) over the threshold search of
+    Source: features as in Kamath, Jia and Liang 2020, Selective question answering under domain shift;
+        Youden's index (Youden 1950, Index for rating diagnostic tests) over the threshold search of
         SQuAD 2.0 (Rajpurkar et al. 2018), with a probability in place of the no-answer score.
     """
-    if not (0 < len(probabilities) == len(f1_if_answered) == len(kinds)):
-        raise ValueError("calibration needs as many probabilities as scores and kinds, and at least one")
-    p = np.asarray(probabilities, dtype=np.float64)
+    if not (0 < len(evidence) == len(f1_if_answered) == len(kinds)):
+        raise ValueError("calibration needs as much evidence as scores and kinds, and at least one of each")
+    model = _weights(evidence, kinds)
+    p = np.asarray([model.probability(item) for item in evidence], dtype=np.float64)
     answerable = np.array([kind == "answerable" for kind in kinds])
     f1 = np.where(answerable, np.asarray(f1_if_answered, dtype=np.float64), 0.0)
     edges = [-math.inf, *np.unique(_log_odds(p)).tolist(), math.inf]
@@ -93,10 +148,35 @@ def fit(
     first, last = _best_plateau(np.array([_separation(point) for point in curve]), edges)
     return Calibration(
         threshold=_middle(edges[first], edges[last + 1]),
+        model=model,
         mean_f1=curve[first].mean_f1,
         answerable=int(answerable.sum()),
         unanswerable=int((~answerable).sum()),
         curve=curve,
+    )
+
+
+def _weights(evidence: Sequence[Evidence], kinds: Sequence[Kind]) -> RefusalModel:
+    """Ridge-penalised logistic regression on standardised features, both kinds weighing the same."""
+    unanswerable = np.array([kind == "unanswerable" for kind in kinds])
+    if min(unanswerable.sum(), (~unanswerable).sum()) < _EACH:
+        return PLAIN
+    from sklearn.linear_model import LogisticRegression
+
+    rows = [item.values() for item in evidence]
+    names = [name for name in FEATURES if all(name in row for row in rows)]
+    x = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    names = [name for name, width in zip(names, scale, strict=True) if width > 0]
+    if not names:
+        return PLAIN
+    used = scale > 0
+    x, mean, scale = x[:, used], mean[used], scale[used]
+    found = LogisticRegression(class_weight="balanced").fit((x - mean) / scale, unanswerable)
+    weights = found.coef_[0] / scale
+    return RefusalModel(
+        intercept=round(float(found.intercept_[0] - weights @ mean), 9),
+        weights={name: round(float(weight), 9) for name, weight in zip(names, weights, strict=True)},
     )
 
 

@@ -16,15 +16,15 @@ __all__ = ["prepare"]
 def prepare(
     data: Path, embedder: Path, settings: DataPrep, retrieval: Retrieval, seed: int, out: Path
 ) -> Ledger:
-    """Make train_sft.jsonl, val_sft.jsonl, test_sft.jsonl and ledger.json.
+    """Make train_sft.jsonl, val_sft.jsonl, test_sft.jsonl, practice_passages.jsonl and ledger.json.
 
     Args:
-        data: Folder of ingest's outputs and, where it exists, held_out_sections.json.
+        data: Folder of ingest's outputs, of practice.jsonl and, where it exists, held_out_sections.json.
         embedder: The embedding model that ingest used.
         settings: The section `data_prep`.
         retrieval: The section `retrieval`: the contexts are what this retriever returns.
         seed: The run's seed.
-        out: Where the four files go.
+        out: Where the five files go.
 
     Returns:
         The ledger as written.
@@ -32,12 +32,15 @@ def prepare(
     Raises:
         MarkError: See `mark.data_prep.build.build_dataset`.
     """
-    from mark.data_prep.build import build_dataset
+    from mark.data_prep.build import Material, build_dataset
+    from mark.data_prep.practice import read_practice
     from mark.data_prep.split import HeldOut
     from mark.files import (
         HELD_OUT,
         LEDGER,
         PAGES,
+        PRACTICE,
+        PRACTICE_PASSAGES,
         TEST_SFT,
         TRAIN_SFT,
         VAL_SFT,
@@ -49,12 +52,16 @@ def prepare(
     from mark.retrieval import Retriever
 
     retriever = Retriever.open(data, embedder, retrieval)
-    pages = read_jsonl(data / PAGES.name, Page)
-    dataset = build_dataset(
-        pages, retriever, settings, HeldOut.read(data / HELD_OUT.name), retrieval.top_k, seed
+    material = Material(
+        pages=read_jsonl(data / PAGES.name, Page),
+        retriever=retriever,
+        held_out=HeldOut.read(data / HELD_OUT.name),
+        practice=read_practice(data / PRACTICE.name, settings.practice_share),
     )
+    dataset = build_dataset(material, settings, retrieval.top_k, seed)
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])
     write_jsonl(out / VAL_SFT.name, dataset.rows["val"])
     write_jsonl(out / TEST_SFT.name, dataset.rows["test"])
+    write_jsonl(out / PRACTICE_PASSAGES.name, dataset.passages)
     write_json(out / LEDGER.name, dataset.ledger.model_dump(mode="json"))
     return dataset.ledger

@@ -13,6 +13,7 @@ from mark.data_prep.leak import check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
+from mark.data_prep.practice import resolve
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.similarity import QuestionIndex, near_copies
@@ -24,7 +25,7 @@ from mark.data_prep.unanswerable import (
     other_document_questions,
 )
 from mark.errors import DataError
-from mark.records import Chunk, Example, Page, Split
+from mark.records import Chunk, Example, Page, PracticeQuestion, Split
 from mark.retrieval import Retriever
 from mark.seeding import derived_seed
 
@@ -40,18 +41,32 @@ class Dataset:
     rows: dict[Split, list[Example]]
     ledger: Ledger
     splits: Splits
+    passages: list[Chunk]  # contexts that are no chunks of the corpus
 
 
-def build_dataset(
-    pages: Sequence[Page], retriever: Retriever, settings: DataPrep, held_out: HeldOut, top_k: int, seed: int
-) -> Dataset:
+@dataclass(frozen=True)
+class Material:
+    """What examples are made from.
+
+    Attributes:
+        pages: All pages; empty where only chunks are known.
+        retriever: The deployed one, over all chunks.
+        held_out: Sections that hand-written questions cite.
+        practice: Questions that people wrote for training.
+    """
+
+    pages: Sequence[Page]
+    retriever: Retriever
+    held_out: HeldOut
+    practice: Sequence[PracticeQuestion] = ()
+
+
+def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
     """Make the examples of all splits.
 
     Args:
-        pages: All pages; empty where only chunks are known.
-        retriever: The deployed one, over all chunks.
+        material: Pages, passages and questions by people.
         settings: The section `data_prep`.
-        held_out: Sections that hand-written questions cite.
         top_k: Passages in a prompt.
         seed: The run's seed.
 
@@ -61,19 +76,25 @@ def build_dataset(
         LeakError: Training and held-out data overlap.
     """
     rules = chosen_rules(settings.rules)
+    pages, retriever = material.pages, material.retriever
     chunks = sorted(retriever.chunks.values(), key=lambda c: (c.document, c.start, c.chunk_id))
-    splits = assign_splits(chunks, settings, held_out, seed)
+    splits = assign_splits(chunks, settings, material.held_out, seed)
     split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
     corpus = Corpus(pages, chunks, split_of, _barred(chunks, split_of), splits.by)
     casing = Casing(chunk.text for chunk in chunks)
     book = Book()
     pool = _ask(corpus, rules, casing, settings, book, seed)
-    foreign = _Foreign(chunks, casing, seed)
+    practice = resolve(material.practice, chunks, split_of, corpus.barred, seed)
+    book.unused_practice = practice.unused
+    foreign = _Foreign(chunks, casing, practice.foreign, seed)
     asked = QuestionIndex()
     rows: dict[Split, list[Example]] = {}
     for name in ORDER:
-        shelf = Shelf(retriever, _visible(name, corpus), top_k, _page_finder(pages))
+        shown = min(top_k, settings.train_passages) if name == "train" else top_k
+        shelf = Shelf(retriever, _visible(name, corpus), top_k, shown, _page_finder(pages))
         selection = Selection(name, settings, shelf, book, asked)
+        if name == "train":
+            selection.add_practice(practice.candidates, settings.practice_share)
         selection.fill(balanced(pool.candidates[name], seed))
         selection.add_foreign(foreign.questions(name, pool.sources[name]))
         rows[name] = _shuffled(selection.rows, seed)
@@ -83,8 +104,10 @@ def build_dataset(
             f"no training question could be made from {len(chunks)} chunks; the rules read English legal and "
             "technical prose: add such PDFs, or raise data_prep.round_trip_k and data_prep.max_answer_words"
         )
-    check_leaks(rows, splits, retriever.chunks)
-    return Dataset(rows, close(book, corpus, rows), splits)
+    used = {chunk_id for row in rows["train"] for chunk_id in row.contexts}
+    passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
+    check_leaks(rows, splits, {**retriever.chunks, **passages})
+    return Dataset(rows, close(book, corpus, rows), splits, list(passages.values()))
 
 
 @dataclass
@@ -148,18 +171,22 @@ def _page_finder(pages: Sequence[Page]) -> PageOf:
 class _Foreign:
     """Hands out questions without answers; one bank serves all splits, so that none repeats."""
 
-    def __init__(self, chunks: Sequence[Chunk], casing: Casing, seed: int) -> None:
+    def __init__(
+        self, chunks: Sequence[Chunk], casing: Casing, practice: Sequence[Foreign], seed: int
+    ) -> None:
         self._texts: dict[str, str] = {}
         for chunk in chunks:
             self._texts[chunk.document] = f"{self._texts.get(chunk.document, '')} {chunk.text.lower()}"
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
         self._bank = iter(bank_questions(" ".join(self._texts.values()), seed))
+        self._practice = practice
         self._seed = seed
 
     def questions(self, split: Split, sources: Sequence[Source]) -> dict[str, Iterator[Foreign]]:
         """By kind, each in a seeded order."""
         seed = derived_seed(self._seed, split)
-        return {
+        practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
+        return practice | {
             "aspect": aspect_questions(sources, seed),
             "other_document": other_document_questions(sources, self._names, self._texts, seed),
             "bank": self._bank,

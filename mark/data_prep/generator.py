@@ -84,7 +84,7 @@ class SFTDataGenerator:
                 f"top_k {top_k}, max_samples {max_samples}, val_split {val_split} found; "
                 "give top_k >= 1, max_samples >= 1 and 0 <= val_split < 1"
             )
-        from mark.data_prep.build import build_dataset
+        from mark.data_prep.build import Material, build_dataset
         from mark.data_prep.split import HeldOut
         from mark.ingest import ingest_collection
         from mark.ingest.snapshot import snapshot_collection
@@ -109,9 +109,8 @@ class SFTDataGenerator:
             ingest_collection(settings.ingest, snapshot, settings.embedder, data)
             retriever = Retriever.open(data, settings.embedder, settings.retrieval)
             pages = read_jsonl(data / PAGES.name, Page)
-            dataset = build_dataset(
-                pages, retriever, prep, HeldOut.read(settings.held_out), top_k, settings.seed
-            )
+            material = Material(pages, retriever, HeldOut.read(settings.held_out))
+            dataset = build_dataset(material, prep, top_k, settings.seed)
         return dataset.rows["train"], dataset.rows["val"]
 
     @staticmethod

@@ -16,7 +16,7 @@ def check_leaks(rows: Mapping[Split, Sequence[Example]], splits: Splits, chunks:
     Args:
         rows: The examples of each split.
         splits: The split of each section.
-        chunks: All chunks by id.
+        chunks: All chunks by id, with the passages that practice questions brought along.
 
     Raises:
         LeakError: A section asked about in two splits or in the wrong one, a training or validation
@@ -58,7 +58,7 @@ def _check_contexts(
                     raise LeakError(
                         f"{row.example_id}: context {chunk_id[:12]} is no chunk; run `dvc repro data_prep`"
                     )
-                if splits.of(chunk) not in visible:
+                if splits.of_section.get((chunk.document, chunk.section), "train") not in visible:
                     raise LeakError(
                         f"{row.example_id} ({split}) shows {chunk.document}, {chunk.section} of the "
                         f"{splits.of(chunk)} split; run `dvc repro data_prep`"
@@ -85,7 +85,7 @@ def _check_copies(
     rows: Mapping[Split, Sequence[Example]], splits: Splits, chunks: Mapping[str, Chunk]
 ) -> None:
     shown = {chunk_id for row in rows.get("train", ()) for chunk_id in row.contexts}
-    test = [chunk for chunk in chunks.values() if splits.of(chunk) == "test"]
+    test = [c for c in chunks.values() if splits.of_section.get((c.document, c.section)) == "test"]
     copies = near_copies([chunks[chunk_id] for chunk_id in sorted(shown)], test)
     for chunk_id, original in sorted(copies.items()):
         where, source = chunks[chunk_id], chunks[original]

@@ -70,6 +70,8 @@ class Ledger(_Part):
     questions: Count
     splits: dict[Split, SplitCount]
     rules: dict[str, Count]
+    practice: Count  # questions of data/practice.jsonl that have an answer
+    practice_unused: dict[str, int]  # not asked: no place in this corpus, or held out
     trace: dict[str, dict[str, dict[str, ChunkCount]]]  # document -> page -> chunk id
 
     @model_validator(mode="after")
@@ -97,6 +99,8 @@ class Book:
     """Entries made while questions are chosen."""
 
     entries: list[tuple[Split, Candidate, str]] = field(default_factory=list)
+    practice: list[str] = field(default_factory=list)  # what became of each practice question
+    unused_practice: Counter[str] = field(default_factory=Counter)
 
     def enter(self, split: Split, candidate: Candidate, outcome: str) -> None:
         """Note what became of a question: `kept`, `kept_without_passage`, or a reason."""
@@ -134,6 +138,8 @@ def close(book: Book, corpus: Corpus, rows: dict[Split, list[Example]]) -> Ledge
         questions=_count([outcome for _, _, outcome in book.entries]),
         splits={name: _split(name, corpus, rows[name], by_split[name]) for name in names},
         rules={name: _count(outcomes) for name, outcomes in sorted(by_rule.items())},
+        practice=_count(book.practice),
+        practice_unused=dict(sorted(book.unused_practice.items())),
         trace=_trace(corpus, by_chunk),
     )
 
@@ -148,11 +154,7 @@ def _count(outcomes: Sequence[str]) -> Count:
 
 def _split(name: Split, corpus: Corpus, rows: Sequence[Example], outcomes: Sequence[str]) -> SplitCount:
     chunks = [chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] == name]
-    kinds = Counter(
-        row.rule_id if row.rule_id in ("bank", "aspect", "other_document") else "withheld"
-        for row in rows
-        if row.kind == "unanswerable"
-    )
+    kinds = Counter("withheld" if row.document else row.rule_id for row in rows if row.kind == "unanswerable")
     answerable = [row for row in rows if row.kind == "answerable"]
     return SplitCount(
         sections=len({(chunk.document, chunk.section) for chunk in chunks}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,15 @@ from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage
 from mark.records import Chunk, Example, Split
 from mark.retrieval import Hit, Retriever
+from mark.seeding import derived_seed
 
 BATCH = 256  # questions sent to the retriever at once
 FAMILY_SHARE = 0.35  # most of a split that one rule family may fill
 STYLE_SHARE = 0.55  # most that short (or full) answers may fill
 ANSWER_SHARE = 0.03  # most that one answer text may fill ("the Commission")
 WITHHELD_SHARE = 0.5  # of the unanswerable questions; then aspect, bank, other_document
-FOREIGN_SHARES = {"aspect": 0.3, "bank": 0.15, "other_document": 0.05}
+FOREIGN_SHARES = {"practice": 0.6, "aspect": 0.2, "bank": 0.15, "other_document": 0.05}
+FIRST_SHARE = 0.6  # how often a passage that the corpus lacks is shown first, as a found one would be
 
 PageOf = Callable[[Chunk, int], int]
 
@@ -33,7 +36,8 @@ class Shelf:
 
     retriever: Retriever
     allowed: frozenset[str]  # chunk ids
-    top_k: int  # passages in a prompt
+    top_k: int  # passages that are retrieved
+    shown: int  # of those, in a prompt
     page_of: PageOf
 
 
@@ -59,6 +63,46 @@ class Selection:
         self._refusals = round(self.settings.unanswerable_share * target)
         self._answers = target - self._refusals
         self._withheld = round(WITHHELD_SHARE * self._refusals)
+
+    def add_practice(self, candidates: Sequence[Candidate], share: float) -> None:
+        """Take questions that people wrote, up to a share of the answerable ones, before any rule's.
+
+        Args:
+            candidates: In the order of preference.
+            share: Of the answerable examples, in [0, 1].
+        """
+        limit = round(share * self._answers)
+        depth = 3 * self.shelf.top_k
+        found = self.shelf.retriever.search([c.question for c in candidates], depth, self.shelf.allowed)
+        for candidate, hits in zip(candidates, found, strict=True):
+            self.book.practice.append(self._judge_practice(candidate, hits, limit))
+
+    def _judge_practice(self, candidate: Candidate, hits: Sequence[Hit], limit: int) -> str:
+        """Keep a question with the passages found for it; without its own it is unanswerable."""
+        if candidate.question in self.asked:
+            return "near_duplicate"
+        ranks = [hit.chunk.chunk_id for hit in hits]
+        if candidate.chunk.chunk_id not in self.shelf.retriever.chunks:
+            ranks = self._inserted(candidate, ranks)
+        if candidate.chunk.chunk_id in ranks[: self.shelf.top_k]:
+            if self._counts["answerable",] >= limit:
+                return "beyond_limit"
+            self._keep(candidate, self._shown(candidate, ranks), withheld=False)
+            return KEPT
+        if self._counts["withheld",] >= self._withheld or self._counts["answerable",] >= limit:
+            return "not_retrieved"
+        contexts = self._without_answer(candidate, hits)
+        if not contexts:
+            return "not_retrieved"
+        self._keep(candidate, contexts, withheld=True)
+        return WITHHELD
+
+    def _inserted(self, candidate: Candidate, ranks: list[str]) -> list[str]:
+        """A passage that the corpus lacks among those that were found, mostly first."""
+        rng = random.Random(derived_seed(0, "rank", candidate.question))
+        last = min(len(ranks), self.shelf.top_k - 1)
+        at = 0 if last == 0 or rng.random() < FIRST_SHARE else rng.randint(1, last)
+        return [*ranks[:at], candidate.chunk.chunk_id, *ranks[at:]]
 
     def fill(self, candidates: Sequence[Candidate]) -> None:
         """Take candidates in order until the split is full; every one is entered in the book."""
@@ -146,8 +190,15 @@ class Selection:
             return "not_retrieved"
         if self._counts["answerable",] >= self._answers:
             return "beyond_limit"
-        self._keep(candidate, ranks[: self.shelf.top_k], withheld=False)
+        self._keep(candidate, self._shown(candidate, ranks), withheld=False)
         return KEPT
+
+    def _shown(self, candidate: Candidate, ranks: Sequence[str]) -> list[str]:
+        """The source and the best of the other passages that were retrieved with it, in rank order."""
+        source = candidate.chunk.chunk_id
+        retrieved = list(ranks[: self.shelf.top_k])
+        others = [chunk_id for chunk_id in retrieved if chunk_id != source][: self.shelf.shown - 1]
+        return [chunk_id for chunk_id in retrieved if chunk_id == source or chunk_id in others]
 
     def _without_answer(self, candidate: Candidate, hits: Sequence[Hit]) -> list[str]:
         """The retrieved chunks that do not hold the answer, the next ones moved up."""
@@ -155,7 +206,7 @@ class Selection:
         others = [h.chunk for h in hits if h.chunk.chunk_id != candidate.chunk.chunk_id]
         clean = [chunk for chunk in others if answer not in fold(chunk.text).lower()]
         copies = near_copies(clean, [candidate.chunk])
-        return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.shelf.top_k]
+        return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.shelf.shown]
 
     def _keep(self, candidate: Candidate, contexts: list[str], withheld: bool) -> None:
         chunk = candidate.chunk
@@ -165,7 +216,8 @@ class Selection:
         if withheld or quote is None:
             text, page = None, None
         else:
-            text, page = fold(quote.text), self.shelf.page_of(chunk, quote.start)
+            known = chunk.chunk_id in self.shelf.retriever.chunks
+            text, page = fold(quote.text), self.shelf.page_of(chunk, quote.start) if known else None
         self.asked.add(candidate.question)
         self.rows.append(
             Example(
@@ -198,7 +250,7 @@ class Selection:
             if not batch:
                 return
             found = self.shelf.retriever.search(
-                [q.question for q in batch], self.shelf.top_k, self.shelf.allowed
+                [q.question for q in batch], self.shelf.shown, self.shelf.allowed
             )
             for foreign, hits in zip(batch, found, strict=True):
                 if wanted == 0 or foreign.question in self.asked or not hits:

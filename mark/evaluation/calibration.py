@@ -38,12 +38,12 @@ class Calibrations(BaseModel):
 
 
 def calibrate(questions: Sequence[Question], answers: Mapping[str, Answer]) -> Calibration:
-    """Fit one threshold.
+    """Fit one refusal rule.
 
     Args:
         questions: Validation questions.
         answers: By question id.
     """
     scores = [score_unrefused(question, answers[question.id]) for question in questions]
-    probabilities = [answers[question.id].refusal_probability for question in questions]
-    return fit(probabilities, scores, [question.kind for question in questions])
+    evidence = [answers[question.id].evidence for question in questions]
+    return fit(evidence, scores, [question.kind for question in questions])

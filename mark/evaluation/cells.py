@@ -9,7 +9,7 @@ from typing import Literal
 from mark.answering.engine import Generation, Request
 from mark.answering.extractive import extract
 from mark.answering.quotes import find_quote
-from mark.answering.refusal import decide, is_refusal
+from mark.answering.refusal import Calibration, Evidence, is_refusal
 from mark.evaluation.metrics import score
 from mark.evaluation.questions import Question
 from mark.prompting import REFUSAL, Passage
@@ -51,11 +51,11 @@ CELLS: dict[str, Cell] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a cell makes of a question before the threshold is applied."""
+    """What a cell makes of a question before the refusal rule is applied."""
 
     text: str
     raw_text: str
-    refusal_probability: float
+    evidence: Evidence
     passages: tuple[Passage, ...]  # as shown
 
 
@@ -80,22 +80,33 @@ def request_for(question: Question, cell: Cell, chunks: Mapping[str, Chunk], top
     return Request(question.question, passages_for(question, cell.context, chunks, top_k))
 
 
-def from_generation(generation: Generation) -> Answer:
+def from_generation(question: Question, request: Request, generation: Generation) -> Answer:
     """A language model's answer."""
-    return Answer(
-        generation.text, generation.raw_text, generation.refusal_probability, generation.passages_shown
-    )
+    similarity = _similarity(question, request.passages)
+    evidence = Evidence(generation.refusal_probability, generation.mean_logprob, similarity)
+    return Answer(generation.text, generation.raw_text, evidence, generation.passages_shown)
 
 
 def extractive(question: Question, chunks: Mapping[str, Chunk], top_k: int) -> Answer:
     """The baseline's answer: no model."""
     passages = passages_for(question, "retrieval", chunks, top_k)
     found = extract(question.question, passages)
-    return Answer(found.text, found.text, found.uncovered, passages)
+    evidence = Evidence(found.uncovered, similarity=_similarity(question, passages))
+    return Answer(found.text, found.text, evidence, passages)
+
+
+def _similarity(question: Question, passages: Sequence[Passage]) -> float | None:
+    """The largest cosine of the question with a passage that it was asked with."""
+    known = question.cosines or {}
+    return max((known[p.chunk_id] for p in passages if p.chunk_id in known), default=None)
 
 
 def predict(
-    question: Question, cell: str, answer: Answer, threshold: float | None, chunks: Mapping[str, Chunk]
+    question: Question,
+    cell: str,
+    answer: Answer,
+    calibration: Calibration | None,
+    chunks: Mapping[str, Chunk],
 ) -> Prediction:
     """Apply the refusal rule to an answer and score it.
 
@@ -103,11 +114,14 @@ def predict(
         question: What was asked.
         cell: The cell's name.
         answer: What the model made of it.
-        threshold: Refuse from this probability on; None: refuse where greedy decoding does.
+        calibration: The refusal rule; None: refuse where greedy decoding does.
         chunks: By id; to look for the answer in the cited section first.
     """
-    text = answer.raw_text if threshold is None else answer.text
-    refused = is_refusal(text) or (threshold is not None and decide(answer.refusal_probability, threshold))
+    text = answer.raw_text if calibration is None else answer.text
+    refused, probability = is_refusal(text), answer.evidence.refusal_probability
+    if calibration is not None:
+        decided, probability = calibration.decide(answer.evidence)
+        refused = refused or decided
     shown = sorted(answer.passages, key=lambda p: not in_gold_section(question, p.chunk_id, chunks))
     quote = None if refused else find_quote(text, shown)
     scores = score(text, question.answers, refused)
@@ -126,7 +140,7 @@ def predict(
         raw_prediction=answer.raw_text,
         unrefused_prediction=answer.text,
         refused=refused,
-        refusal_probability=round(answer.refusal_probability, 6),
+        refusal_probability=round(probability, 6),
         quote=None if quote is None else quote.text,
         quote_chunk=None if quote is None else quote.chunk_id,
         exact_match=round(scores.exact_match, 6),

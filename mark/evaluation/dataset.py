@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mark.answering.engine import Engine
 from mark.answering.merging import for_inference
+from mark.answering.refusal import Calibration
 from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_value
 from mark.errors import DataError
 from mark.evaluation.calibration import Calibrations
@@ -22,7 +23,7 @@ from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
-from mark.files import CHUNKS, EMBEDDER, REPORTS, read_jsonl, write_json
+from mark.files import CHUNKS, EMBEDDER, REPORTS, write_json
 from mark.models.loading import load_model
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.retrieval import Retriever
@@ -33,12 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Thresholds:
-    """Refusal thresholds of one model, None where it was never calibrated."""
+    """Refusal rules of one model, None where it was never calibrated."""
 
-    without: float | None
-    retrieval: float | None
+    without: Calibration | None
+    retrieval: Calibration | None
 
-    def of(self, question: Question) -> float | None:
+    def of(self, question: Question) -> Calibration | None:
         return self.retrieval if question.contexts else self.without
 
 
@@ -76,7 +77,10 @@ def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
         "dataset": dataset.name,
         "questions": len(questions),
         "precision": str(model.dtype).removeprefix("torch."),
-        "refusal_threshold": {"without": thresholds.without, "retrieval": thresholds.retrieval},
+        "refusal_threshold": {
+            "without": None if thresholds.without is None else thresholds.without.threshold,
+            "retrieval": None if thresholds.retrieval is None else thresholds.retrieval.threshold,
+        },
         "metrics": metrics,
         "predictions": [row.model_dump(mode="json") for row in predictions],
     }
@@ -96,20 +100,11 @@ def read_questions(
             row, or a context is not among the chunks.
     """
     rows = _rows(dataset)
-    data = root / CHUNKS.parent
-    if not any(isinstance(row, HandwrittenQuestion) for row in rows):
-        chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(root / CHUNKS, Chunk)}
-        questions = [from_example(row) for row in rows if isinstance(row, Example)]
-    else:
-        retriever = Retriever.open(data, root / EMBEDDER, retrieval)
-        chunks = retriever.chunks
-        asked = [
-            from_example(row) if isinstance(row, Example) else from_handwritten(row, list(chunks.values()))
-            for row in rows
-        ]
-        questions = with_contexts(asked, retriever, retrieval.top_k)
-    check_contexts(questions, chunks)
-    return questions, chunks
+    retriever = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, retrieval)
+    chunks = list(retriever.chunks.values())
+    asked = [from_example(row) if isinstance(row, Example) else from_handwritten(row, chunks) for row in rows]
+    check_contexts(asked, retriever.chunks)
+    return with_contexts(asked, retriever, retrieval.top_k), retriever.chunks
 
 
 def _rows(dataset: Path) -> list[Example | HandwrittenQuestion]:
@@ -143,7 +138,7 @@ def _thresholds(name: str, root: Path) -> _Thresholds:
         found = Calibrations.read(path)
         role = "tuned" if found.entry == name else "base" if found.base == name else None
         if role is not None:
-            kept = {key: calibration.threshold for key, calibration in found.thresholds.items()}
+            kept = found.thresholds
             return _Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
     log.info("%s was never calibrated (`dvc repro eval`): it refuses where greedy decoding does", name)
     return _Thresholds(None, None)
@@ -156,8 +151,8 @@ def _answer(
     requests = [request_for(q, cell, chunks, len(q.contexts or ())) for q in questions]
     found = engine.generate(requests)
     return [
-        predict(q, "dataset", from_generation(answer), thresholds.of(q), chunks)
-        for q, answer in zip(questions, found, strict=True)
+        predict(q, "dataset", from_generation(q, request, answer), thresholds.of(q), chunks)
+        for q, request, answer in zip(questions, requests, found, strict=True)
     ]
 
 

@@ -27,6 +27,7 @@ from mark.evaluation.cells import (
     request_for,
 )
 from mark.evaluation.inputs import Asked, EvalInputs, gather
+from mark.evaluation.questions import Question
 from mark.evaluation.summary import summarise
 from mark.models.loading import load_base, load_entry, preferred_dtype
 from mark.records import Prediction
@@ -104,7 +105,7 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
             question,
             cell.name,
             run.answers[cell.name, question.id],
-            calibrations.thresholds[cell.calibration].threshold,
+            calibrations.thresholds[cell.calibration],
             run.asked.chunks,
         )
         for cell in run.cells
@@ -172,8 +173,8 @@ def _answer_cells(run: _Run, name: str, model: Any, tokenizer: Any) -> None:
         started = time.monotonic()
         found = _by_request(engine, [request for _, _, request in jobs], label)
         run.seconds[label] = round((time.monotonic() - started) / len(found), 3)
-        for cell_name, question_id, request in jobs:
-            run.answers[cell_name, question_id] = from_generation(found[request])
+        for cell_name, question, request in jobs:
+            run.answers[cell_name, question.id] = from_generation(question, request, found[request])
 
 
 def _by_request(engine: Engine, requests: Sequence[Request], label: str) -> dict[Request, Generation]:
@@ -181,12 +182,12 @@ def _by_request(engine: Engine, requests: Sequence[Request], label: str) -> dict
     return dict(zip(unique, engine.generate(unique, label), strict=True))
 
 
-def _jobs(run: _Run, cells: Sequence[Cell]) -> list[tuple[str, str, Request]]:
-    """Cell name, question id and request: test questions in each cell, validation ones for each threshold."""
+def _jobs(run: _Run, cells: Sequence[Cell]) -> list[tuple[str, Question, Request]]:
+    """Cell name, question and request: test questions in each cell, validation ones for each threshold."""
     chunks, k = run.asked.chunks, run.top_k
-    jobs = [(cell.name, q.id, request_for(q, cell, chunks, k)) for cell in cells for q in run.asked.test]
+    jobs = [(cell.name, q, request_for(q, cell, chunks, k)) for cell in cells for q in run.asked.test]
     for name in sorted({cell.calibration for cell in cells}):
-        jobs += [(name, q.id, request_for(q, CELLS[name], chunks, k)) for q in run.asked.validation]
+        jobs += [(name, q, request_for(q, CELLS[name], chunks, k)) for q in run.asked.validation]
     return jobs
 
 

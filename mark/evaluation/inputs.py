@@ -108,12 +108,13 @@ def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
     if not validation:
         raise DataError("no validation question for the refusal threshold; raise data_prep.max_val")
     validation = with_contexts(validation, retriever, retrieval.top_k)
+    test = with_cosines([_filled(q, ranked[q.id][: retrieval.top_k]) for q in test], retriever)
     check_contexts([*test, *validation], retriever.chunks)
     rows: dict[str, int] = {}
     for row in train:
         rows[row.document or ""] = rows.get(row.document or "", 0) + 1
     return Asked(
-        test=[_filled(q, ranked[q.id][: retrieval.top_k]) for q in test],
+        test=test,
         validation=validation,
         ranked=ranked,
         train_rows=rows,
@@ -140,7 +141,14 @@ def check_contexts(questions: Sequence[Question], chunks: Mapping[str, Chunk]) -
 def with_contexts(questions: Sequence[Question], retriever: Retriever, top_k: int) -> list[Question]:
     """The questions, those without contexts given the retriever's best."""
     ranked = _ranked(retriever, [q for q in questions if q.contexts is None], top_k)
-    return [_filled(q, ranked.get(q.id, [])) for q in questions]
+    return with_cosines([_filled(q, ranked.get(q.id, [])) for q in questions], retriever)
+
+
+def with_cosines(questions: Sequence[Question], retriever: Retriever) -> list[Question]:
+    """The questions with the cosine of every chunk of their contexts and of their gold."""
+    wanted = [sorted({*(q.contexts or ()), *q.gold} & retriever.chunks.keys()) for q in questions]
+    found = retriever.cosines([q.question for q in questions], wanted)
+    return [replace(q, cosines=known) for q, known in zip(questions, found, strict=True)]
 
 
 def _ranked(retriever: Retriever, questions: Sequence[Question], k: int) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,7 @@ class Question:
         answers: Accepted answers; empty or the refusal for an unanswerable question.
         gold: Chunk ids that hold the answer, in reading order; empty for an unanswerable question.
         contexts: Chunk ids to answer from, best first; None until they are retrieved.
+        cosines: Chunk id -> cosine with the question, of every chunk that may be shown; None until known.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Question:
     section: str | None
     gold: tuple[str, ...]
     contexts: tuple[str, ...] | None
+    cosines: Mapping[str, float] | None = None
 
     @property
     def handwritten(self) -> bool:

@@ -126,6 +126,28 @@ class Retriever:
             hits += [self._hits(text, row, k, barred) for text, row in zip(block, dense, strict=True)]
         return hits
 
+    def cosines(
+        self, questions: Sequence[str], chunk_ids: Sequence[Collection[str]]
+    ) -> list[dict[str, float]]:
+        """How close given chunks lie to each question.
+
+        Args:
+            questions: Any number.
+            chunk_ids: For each question, ids of chunks of this corpus.
+
+        Returns:
+            For each question, chunk id -> cosine, rounded to 6 digits.
+        """
+        row_of = {chunk.chunk_id: row for row, chunk in enumerate(self._rows)}
+        found: list[dict[str, float]] = []
+        for start in range(0, len(questions), _BLOCK):
+            encoded = self._encoder.encode(list(questions[start : start + _BLOCK]), truncate=True)
+            for vector, ids in zip(encoded, chunk_ids[start : start + _BLOCK], strict=True):
+                rows = [row_of[chunk_id] for chunk_id in ids]
+                values = np.round(self._vectors[rows] @ vector, 6) if rows else []
+                found.append({chunk_id: float(v) for chunk_id, v in zip(ids, values, strict=True)})
+        return found
+
     def _hits(
         self, question: str, dense: NDArray[np.float32], k: int, barred: NDArray[np.bool_] | None
     ) -> list[Hit]:

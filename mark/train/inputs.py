@@ -10,7 +10,19 @@ from pathlib import Path
 
 from mark.config import Paths, Train
 from mark.errors import DataError, MarkError
-from mark.files import BASE_MODELS, CHUNKS, PLOTS, TRAIN_SFT, VAL_SFT, git_root, sha256_file, sha256_text
+from mark.files import (
+    BASE_MODELS,
+    CHUNKS,
+    PLOTS,
+    PRACTICE_PASSAGES,
+    TRAIN_SFT,
+    VAL_SFT,
+    git_root,
+    read_jsonl,
+    sha256_file,
+    sha256_text,
+)
+from mark.records import Chunk
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CODE = ("train/*.py", "models/*.py", "prompting.py", "records.py")
@@ -24,6 +36,7 @@ class TrainInputs:
     train_file: Path  # records.Example rows
     val_file: Path  # the same; may hold no rows
     chunks_file: Path  # records.Chunk rows, resolve the examples' contexts
+    practice_file: Path  # the same, for contexts that are no chunks of the corpus; may be missing
     base_folder: Path  # models/base/<name>
     checkpoints: Path  # holds one folder a run key
     logs: Path  # TensorBoard and dvclive
@@ -37,6 +50,7 @@ class TrainInputs:
             train_file=TRAIN_SFT,
             val_file=VAL_SFT,
             chunks_file=CHUNKS,
+            practice_file=PRACTICE_PASSAGES,
             base_folder=BASE_MODELS / base,
             checkpoints=root / paths.checkpoints,
             logs=root / paths.logs,
@@ -65,8 +79,13 @@ class TrainInputs:
 
     def data_sha256(self) -> str:
         """One hash of the examples and passages."""
-        files = (self.train_file, self.val_file, self.chunks_file)
-        return sha256_text("\n".join(sha256_file(path) for path in files))
+        files = (self.train_file, self.val_file, self.chunks_file, self.practice_file)
+        return sha256_text("\n".join(sha256_file(path) for path in files if path.is_file()))
+
+    def passages(self) -> dict[str, Chunk]:
+        """Every passage that an example may show, by chunk id."""
+        files = [path for path in (self.chunks_file, self.practice_file) if path.is_file()]
+        return {chunk.chunk_id: chunk for path in files for chunk in read_jsonl(path, Chunk)}
 
 
 def params_sha256(settings: Train, seed: int) -> str:

@@ -11,7 +11,7 @@ import torch
 from mark.config import Train
 from mark.errors import DataError, MarkError
 from mark.files import read_jsonl
-from mark.records import Chunk, Example
+from mark.records import Example
 from mark.train.adapter import build_model
 from mark.train.collator import AnswerCollator
 from mark.train.data import encode, lengths
@@ -56,7 +56,7 @@ def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
         raise DataError(
             f"{inputs.train_file} holds no examples; raise data_prep.max_samples or add documents"
         )
-    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(inputs.chunks_file, Chunk)}
+    chunks = inputs.passages()
     device = training_device()
     bf16 = wants_bf16(settings.precision, device)
     model, tokenizer = build_model(inputs.base_folder, settings.lora, seed, device, bf16)

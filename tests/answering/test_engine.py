@@ -85,6 +85,7 @@ def test_a_refusing_greedy_answer_is_written_again_without_the_refusal(
     model, tokenizer = load_base(request.getfixturevalue(folder))
     engine = Engine(model, tokenizer, LENGTH, NEW, batch_size=4)
     tokens, prompt = plain_greedy(model, tokenizer, REQUESTS[0])
+    engine.barred_ids = [engine.eos_id, tokens[0]]
     engine.refusal_ids = tokens[:3]  # what this random model writes by itself plays the refusal
     answer = engine.generate(REQUESTS[:4])[0]
     assert answer.raw_text == REFUSAL
@@ -96,6 +97,13 @@ def test_a_refusing_greedy_answer_is_written_again_without_the_refusal(
         first[[tokens[0], tokenizer.eos_token_id]] = -math.inf
     second_best = tokenizer.decode([int(first.argmax())], skip_special_tokens=True).strip()
     assert answer.text.startswith(second_best)
+
+
+def test_the_refusal_is_barred_in_every_way_of_writing_it(smollm2_dir: Path) -> None:
+    model, tokenizer = load_base(smollm2_dir, torch.float32, torch.device("cpu"))
+    engine = Engine(model, tokenizer, LENGTH, NEW, batch_size=1)
+    barred = {tokenizer.decode([token]) for token in engine.barred_ids}
+    assert {"Not", "not", " Not", " not"} <= barred
 
 
 def test_answers_end_at_the_end_token_while_others_go_on(tiny_llama_dir: Path) -> None:

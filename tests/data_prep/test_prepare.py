@@ -20,7 +20,7 @@ from mark.prompting import REFUSAL
 from mark.records import Chunk, Example
 from tests.data_prep.passages import ingest_settings, retrieval, settings
 
-FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "ledger.json")
+FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "practice_passages.jsonl", "ledger.json")
 
 
 @pytest.fixture(scope="module")

@@ -120,3 +120,9 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path, three_pdfs, tin
     (tmp_path / "chunks.jsonl").unlink()
     with pytest.raises(DataError, match="is missing; run `dvc repro`"):
         Retriever.open(tmp_path, tiny_bert_dir, settings())
+
+
+def test_cosines_of_given_chunks():
+    # "sweet" is axis 2, the axis of the third chunk, "c": cosine 1; "d" is the first: 0
+    found = retriever().cosines(["what is sweet", "nothing"], [["c" * 16, "d" * 16], []])
+    assert found == [{"c" * 16: 1.0, "d" * 16: 0.0}, {}]

@@ -54,6 +54,7 @@ def make_inputs(folder: Path, base: Path, train: int = 14, val: int = 4, name: s
         train_file=folder / "data/train.jsonl",
         val_file=folder / "data/val.jsonl",
         chunks_file=folder / "data/chunks.jsonl",
+        practice_file=folder / "data/practice_passages.jsonl",
         base_folder=target,
         checkpoints=folder / ".ckpt",
         logs=folder / "logs",

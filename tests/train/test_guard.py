@@ -67,6 +67,6 @@ def test_the_shipped_recipe_is_guarded_under_every_experiment(experiment: str) -
 
 
 def test_the_guard_comes_before_anything_is_read(tmp_path: Path) -> None:
-    nowhere = TrainInputs(*(tmp_path / "nothing" for _ in range(7)))
+    nowhere = TrainInputs(*(tmp_path / "nothing" for _ in range(8)))
     with pytest.raises(GuardError):
         train(nowhere, settings(dry_run=True), 0, tmp_path / "out", confirmed=True)

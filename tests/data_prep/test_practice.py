@@ -1,0 +1,173 @@
+"""Questions written by people for training: on the corpus's own passages, or with theirs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mark.data_prep import prepare
+from mark.data_prep.leak import check_leaks
+from mark.data_prep.ledger import Ledger
+from mark.data_prep.practice import read_practice, resolve
+from mark.errors import DataError
+from mark.files import HELD_OUT, PRACTICE, read_json, read_jsonl, write_jsonl
+from mark.ingest import ingest_pdfs
+from mark.prompting import REFUSAL
+from mark.records import Chunk, Example, PracticeQuestion, Split
+from mark.train.inputs import TrainInputs
+from tests.conftest import ROOT
+from tests.data_prep.passages import ingest_settings, retrieval, settings
+
+FOREIGN_TEXT = "A ferry shall carry one life jacket for each passenger. The master shall show where they lie."
+
+QUESTIONS = [
+    "Who pays for the quay?",
+    "How many vests does a boat need?",
+    "We run trips across the lake. What safety gear has to be on deck for our guests?",
+    "minimum number of swimming aids, ships",
+    "Is one jacket between two travellers enough?",
+]
+
+
+def practice(number: int, **changes: object) -> PracticeQuestion:
+    """A question on a passage of a ferry act, which the test corpus lacks."""
+    row = {
+        "id": f"practice-{number:03d}",
+        "question": QUESTIONS[number],
+        "answer": "one life jacket for each passenger",
+        "kind": "answerable",
+        "style": "short",
+        "document": "ferry-act",
+        "section": f"Article {number}",
+        "quote": "A ferry shall carry one life jacket for each passenger.",
+        "title": "Ferry Act",
+        "heading_path": [f"Article {number} Safety"],
+        "passage": FOREIGN_TEXT,
+    }
+    return PracticeQuestion.model_validate(row | changes)
+
+
+def unanswerable(number: int) -> PracticeQuestion:
+    empty = dict.fromkeys(("answer", "document", "section", "quote", "title", "passage"))
+    return practice(
+        number, kind="unanswerable", heading_path=[], question=f"Who owns ferry {number}?", **empty
+    )
+
+
+@pytest.fixture(scope="module")
+def data(three_pdfs: Path, tiny_bert_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    ingest_pdfs(ingest_settings(), three_pdfs, tiny_bert_dir, out)
+    write_jsonl(out / "practice.jsonl", [practice(i) for i in range(1, 5)] + [unanswerable(0)])
+    prepare(out, tiny_bert_dir, settings(practice_share=0.2, max_samples=10), retrieval(), 5, out)
+    return out
+
+
+def test_questions_on_other_documents_bring_their_passage(data: Path) -> None:
+    train = read_jsonl(data / "train_sft.jsonl", Example)
+    passages = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "practice_passages.jsonl", Chunk)}
+    rows = [row for row in train if row.rule_id == "practice"]
+    assert len(rows) == 2  # a fifth of the answerable ones, round(0.2 * (10 - 2))
+    for row in rows:
+        assert row.source_chunk in passages and row.source_chunk in row.contexts and row.page is None
+        assert row.answer in passages[row.source_chunk].text
+        assert any(chunk_id not in passages for chunk_id in row.contexts)  # found distractors beside it
+    assert all(row.rule_id != "practice" for row in read_jsonl(data / "test_sft.jsonl", Example))
+
+
+def test_training_finds_every_passage(data: Path, tmp_path: Path) -> None:
+    inputs = TrainInputs(
+        data / "train_sft.jsonl", data / "val_sft.jsonl", data / "chunks.jsonl",
+        data / "practice_passages.jsonl", tmp_path, tmp_path, tmp_path, tmp_path,
+    )  # fmt: skip
+    passages = inputs.passages()
+    for row in read_jsonl(inputs.train_file, Example):
+        assert all(chunk_id in passages for chunk_id in row.contexts)
+
+
+def test_the_ledger_counts_them_apart(data: Path) -> None:
+    ledger = Ledger.model_validate_json((data / "ledger.json").read_text())
+    assert ledger.practice.asked == 4 and ledger.practice.kept == 2
+    assert ledger.practice.dropped == {"beyond_limit": 2}
+    # Nobody knows whether this corpus answers what was written against another one.
+    assert ledger.practice_unused == {"other_corpus": 1}
+    assert "practice" not in ledger.rules
+
+
+def test_rows_on_the_corpus_are_asked_of_its_own_passages(data: Path) -> None:
+    chunks = read_jsonl(data / "chunks.jsonl", Chunk)
+    split_of: dict[str, Split] = {chunk.chunk_id: "train" for chunk in chunks}
+    own = chunks[0]
+    cited = {
+        "document": own.document,
+        "section": own.section,
+        "quote": own.text[:40],
+        "answer": own.text[:20],
+    }
+    found = resolve([practice(1, **cited), unanswerable(2)], chunks, split_of, frozenset(), 5)
+    assert [c.chunk.chunk_id for c in found.candidates] == [own.chunk_id]
+    assert len(found.foreign) == 1 and not found.passages
+    lost = resolve(
+        [practice(1, **cited | {"quote": "no", "answer": "no such words"})], chunks, split_of, frozenset(), 5
+    )
+    assert lost.unused == {"not_found": 1}
+    split_of[own.chunk_id] = "test"
+    held = resolve([practice(1, **cited)], chunks, split_of, frozenset(), 5)
+    assert held.unused == {"held_out": 1} and not held.candidates
+
+
+def test_a_copy_of_a_held_out_passage_is_left_out(data: Path) -> None:
+    chunks = read_jsonl(data / "chunks.jsonl", Chunk)
+    split_of: dict[str, Split] = {chunk.chunk_id: "test" for chunk in chunks}
+    found = resolve([practice(1, passage=chunks[0].text)], chunks, split_of, frozenset(), 5)
+    assert found.unused == {"held_out": 1}
+
+
+def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
+    assert read_practice(tmp_path / "practice.jsonl", 0.0) == []
+    with pytest.raises(DataError, match=r"practice\.jsonl is missing; bring it back with git, or set"):
+        read_practice(tmp_path / "practice.jsonl", 0.5)
+
+
+def test_the_committed_file_stays_clear_of_held_out_sections_and_questions() -> None:
+    rows = read_practice(ROOT / PRACTICE, 1.0)
+    held = {tuple(pair) for part in read_json(ROOT / HELD_OUT).values() for pair in part}
+    assert not {(row.document, row.section) for row in rows} & held
+    assert not {row.document for row in rows} & {"gdpr", "nis2"}  # unseen documents of the proof
+    handwritten = [
+        json.loads(line)["question"]
+        for name in ("dev", "test")
+        for line in (ROOT / f"data/handwritten_{name}.jsonl").read_text().splitlines()
+    ]
+    from mark.data_prep.similarity import QuestionIndex
+
+    index = QuestionIndex()
+    for question in handwritten:
+        index.add(question)
+    assert [row.question for row in rows if row.question in index] == []
+
+
+def test_the_committed_answers_are_verbatim() -> None:
+    from mark.answering.quotes import fold
+
+    for row in read_practice(ROOT / PRACTICE, 1.0):
+        if row.answer is None:
+            assert row.kind == "unanswerable" and row.passage is None
+            continue
+        assert fold(row.answer) in fold(row.quote or "") and fold(row.quote or "") in fold(row.passage or "")
+        assert row.answer != REFUSAL
+
+
+def test_leak_check_knows_brought_passages(data: Path) -> None:
+    from mark.data_prep.split import HeldOut, assign_splits
+
+    chunks = read_jsonl(data / "chunks.jsonl", Chunk)
+    splits = assign_splits(chunks, settings(), HeldOut(), 5)
+    rows = {"train": read_jsonl(data / "train_sft.jsonl", Example)}
+    known = {chunk.chunk_id: chunk for chunk in chunks}
+    brought = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "practice_passages.jsonl", Chunk)}
+    check_leaks(rows, splits, known | brought)  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="is no chunk"):
+        check_leaks(rows, splits, known)  # type: ignore[arg-type]
