@@ -26,11 +26,14 @@ from mark.evaluation.cells import (
     predict,
     request_for,
 )
+from mark.evaluation.development import development
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import Question
-from mark.evaluation.summary import summarise
+from mark.evaluation.significance import Bootstrap
+from mark.evaluation.summary import rounded, summarise
 from mark.models.loading import load_base, load_entry, preferred_dtype
 from mark.records import Prediction
+from mark.seeding import derived_seed
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,13 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
         for question in run.asked.test
     ]
     metrics = summarise(predictions, run.asked, settings, calibrations, inputs.seed)
+    bootstrap = Bootstrap(
+        settings.bootstrap_samples, settings.confidence, derived_seed(inputs.seed, "bootstrap")
+    )
+    found = development(
+        run.asked.validation, run.answers, calibrations.thresholds, run.asked.chunks, bootstrap
+    )
+    metrics["development"] = rounded(found)
     metrics |= {"precision": str(dtype).removeprefix("torch."), "base_probe_equal": base_proved}
     return EvalResult(inputs.entry.name, predictions, metrics, calibrations, run.seconds)
 

@@ -68,8 +68,34 @@ def summary(entry: str, metrics: Tree) -> Group:
     ]
     parts += [_retrieval_line(title, metrics, group) for group, title in _GROUPS.items()]
     parts += [_gain_line(title, metrics, group) for group, title in _GROUPS.items()]
+    parts += [_seen_line(metrics), _unseen_line(metrics)]
     parts.append(Text(verdict_sentence(entry, metrics), style="bold"))
     return Group(*[part for part in parts if not isinstance(part, Text) or part.plain])
+
+
+def _seen_line(metrics: Tree) -> Text:
+    """How many training rows came from the documents that were tested."""
+    rows = metrics["test_documents_seen_in_training"]
+    parts = [f"{name} {count}" if count else f"{name} 0 (unseen)" for name, count in sorted(rows.items())]
+    return Text(
+        "Training questions on the tested documents (never on a tested section): " + ", ".join(parts)
+        if parts
+        else ""
+    )
+
+
+def _unseen_line(metrics: Tree) -> Text:
+    """The main cells on documents that training never saw."""
+    cells = metrics.get("unseen_documents")
+    if not cells:
+        return Text("")
+    parts = [
+        f"{_CELLS[name]} {_inline(cells[name], 'token_f1')}"
+        for name in ("base_retrieval", "tuned_retrieval", "extractive")
+        if name in cells
+    ]
+    asked = metrics["counts"]["unseen_documents"]
+    return Text(f"Unseen documents alone ({asked} questions), token F1: " + ", ".join(parts))
 
 
 def verdict_sentence(entry: str, metrics: Tree) -> str:

@@ -91,6 +91,12 @@ def test_metrics_have_the_promised_shape(result: EvalResult) -> None:
         assert isinstance(value, str | bool | int) or (math.isfinite(value) and value == round(value, 6))
 
 
+def test_the_development_questions_have_figures_of_their_own(result: EvalResult) -> None:
+    found = result.metrics["development"]
+    assert found["questions"] == 1 and found["handwritten"] is True  # dev-hw-3
+    assert {"base", "base_retrieval", "extractive", "tuned", "tuned_retrieval"} < set(found)
+
+
 def test_means_are_those_of_the_predictions(result: EvalResult) -> None:
     rows = [row for row in result.predictions if row.cell == "extractive"]
     found = result.metrics["all"]["extractive"]

@@ -21,7 +21,9 @@ def metrics(verdict: str, clusters: int = 40) -> dict[str, Any]:
         "handwritten": dict.fromkeys(("base_retrieval", "tuned_retrieval", "tuned_oracle"), VALUES),
         "retrieval": {"handwritten": VALUES},
         "gain": {"handwritten": {"over_base_retrieval": GAIN, "over_extractive": GAIN}},
-        "counts": {"handwritten": 132},
+        "unseen_documents": {"base_retrieval": VALUES, "tuned_retrieval": VALUES},
+        "test_documents_seen_in_training": {"act": 12, "code": 0},
+        "counts": {"handwritten": 132, "unseen_documents": 17},
         "clusters": {"handwritten": clusters, "needed": 30},
         "verdict": verdict,
         "verdict_on": "handwritten",
@@ -35,6 +37,12 @@ def test_nothing_is_cut_off_or_too_wide() -> None:
     assert "Hand-written questions: 132 in 40 clusters" in text and "Rule-made" not in text
     assert "recall@1 100 (25-100), recall@10 100 (25-100), MRR 100 (25-100)" in text
     assert "base + retrieval +50.0 (+12.5 to +75.0)" in text
+
+
+def test_the_table_says_which_documents_were_trained_on() -> None:
+    text = " ".join(summary_text({"eval_x_lora": metrics("ship")}).split())
+    assert "(never on a tested section): act 12, code 0 (unseen)" in text
+    assert "Unseen documents alone (17 questions), token F1: base + retrieval 100 (25-100), tuned +" in text
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,38 @@ import pytest
 
 from tests.conftest import ROOT
 
+# Every process of these tests starts with this: whatever is not this machine is refused.
+REFUSE_NETWORK = """
+import socket
+
+def _refuse(host):
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        raise OSError(f"network refused by the test: {host}")
+
+def _guarded(call):
+    def guarded(self, address, *rest):
+        if isinstance(address, tuple):
+            _refuse(address[0])
+        return call(self, address, *rest)
+    return guarded
+
+def _resolve(host, *rest, _call=socket.getaddrinfo, **named):
+    _refuse(host)
+    return _call(host, *rest, **named)
+
+socket.socket.connect = _guarded(socket.socket.connect)
+socket.socket.connect_ex = _guarded(socket.socket.connect_ex)
+socket.getaddrinfo = _resolve
+"""
+
 
 def _environment(folder: Path) -> dict[str, str]:
+    refuse = folder.parent / "refuse_network"
+    refuse.mkdir(exist_ok=True)
+    (refuse / "sitecustomize.py").write_text(REFUSE_NETWORK)
+    path = os.pathsep.join([str(folder), str(refuse)])
     bin_folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(folder)}
+    return {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": path}
 
 
 def call(folder: Path, *command: str) -> str:
@@ -60,7 +88,7 @@ def clone_of_working_tree(target: Path) -> Path:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path) -> Path:
     """A clone in which the smoke profile ran once, on the user's own PDFs."""
-    folder = clone_of_working_tree(tmp_path_factory.mktemp("clone"))
+    folder = clone_of_working_tree(tmp_path_factory.mktemp("smoke") / "clone")
     for key, value in (("user.name", "test"), ("user.email", "test@example.org")):
         subprocess.run(["git", "config", key, value], cwd=folder, check=True)
     mark(folder, "add", str(three_pdfs))
@@ -79,6 +107,19 @@ def test_every_stage_wrote_its_outputs(project: Path) -> None:
     assert ledger
 
 
+def test_the_stages_ran_with_the_network_refused(project: Path) -> None:
+    # All of the above did; this shows that the refusal is in force.
+    for call_out in (
+        "socket.create_connection(('192.0.2.1', 80), 1)",
+        "socket.getaddrinfo('example.org', 80)",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import socket; {call_out}"], cwd=project, env=_environment(project),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0 and "network refused by the test" in done.stderr
+
+
 def test_second_run_runs_no_stage(project: Path) -> None:
     output = dvc(project, "repro")
     assert "Running stage" not in output
@@ -89,6 +130,53 @@ def test_report_prints_the_table(project: Path) -> None:
     output = mark(project, "report")
     assert "tuned_retrieval" in output or "tuned" in output
     assert "cannot tell" in output
+
+
+def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
+    pipeline = (project / "dvc.yaml").read_bytes()
+    (project / "quick.yaml").write_text("max_steps: 2\nreport_to: [dvclive]\n")
+    planned = mark(project, "train", "--config", "quick.yaml")
+    assert not (project / "models/random_lora_quick").exists() and "--confirm-run" in planned
+    mark(project, "train", "--config", "quick.yaml", "--confirm-run")
+    entry = json.loads((project / "models/random_lora_quick/entry.json").read_text())
+    assert entry["steps"] == 2
+    assert list((project / "logs/lora_training/dvclive").rglob("*.tsv"))
+    assert (project / "dvc.yaml").read_bytes() == pipeline
+    output = mark(project, "eval", "--model", "random_lora_quick", "--dataset", "data/val_sft.jsonl")
+    (written,) = (project / "reports").glob("eval_random_lora_quick_*.json")
+    report = json.loads(written.read_text())
+    assert report["questions"] == len((project / "data/val_sft.jsonl").read_text().splitlines())
+    assert 0 <= report["metrics"]["token_f1"] <= 1 and str(written.name) in output
+    assert "Running stage" not in dvc(project, "repro")
+
+
+def test_a_collection_of_ones_own_goes_through_the_pipeline(project: Path) -> None:
+    import chromadb
+
+    chroma = project.parent / "mine"
+    client = chromadb.PersistentClient(str(chroma))
+    own = client.create_collection("contracts", embedding_function=None)
+    texts = [
+        f"Article {n}. The keeper of store {n} shall lock its gate within {n + 1} hours after the last delivery. "
+        f"The owner may open store {n} for inspection on Mondays."
+        for n in range(1, 13)
+    ]
+    own.add(
+        ids=[f"row-{n}" for n in range(12)], documents=texts, embeddings=[[float(n), 1.0] for n in range(12)]
+    )
+    client.close()
+    mark(project, "snapshot", "--collection", "contracts", "--chroma", str(chroma))
+    mark(project, "params", "experiment=smoke", "ingest=collection")
+    dvc(project, "repro", "data_prep")
+    chunks = (project / "data/chunks.jsonl").read_text()
+    assert "store 12 shall lock" in chunks.replace("\\n", " ") and "lease" not in chunks.lower()
+    rows = [json.loads(line) for line in (project / "data/train_sft.jsonl").read_text().splitlines()]
+    assert rows
+    again = chromadb.PersistentClient(str(chroma)).get_collection("contracts", embedding_function=None)
+    assert again.count() == 12 and sorted(again.get()["documents"]) == sorted(texts)
+    call(project, "git", "checkout", "--", "params.yaml")
+    mark(project, "params", "experiment=smoke")
+    dvc(project, "repro")
 
 
 def test_user_pdf_survives_change_of_corpus_and_queued_experiment(project: Path) -> None:
