@@ -1,4 +1,4 @@
-"""What sweeps are chosen by: the same cells on the development questions, so that no test figure is needed."""
+"""What sweeps are chosen by: the same cells on the development questions; no test figure is needed for it."""
 
 from __future__ import annotations
 
