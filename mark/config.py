@@ -111,6 +111,7 @@ class DataPrep(Section):
     unanswerable_share: Fraction  # of each split: passage withheld, answer = the refusal
     train_passages: int = Field(ge=1)  # in a training prompt: the source and the best of retrieval.top_k
     practice_share: Fraction  # of the train examples: questions of data/practice.jsonl
+    brought_share: Fraction  # the same where their passages are not in the corpus
     rules: list[str] = Field(min_length=1)  # rule families, see mark/data_prep/rules
     max_per_section: int = Field(ge=1)
     min_answer_words: int = Field(ge=1)

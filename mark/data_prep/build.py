@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mark.config import DataPrep
 from mark.data_prep.candidates import Candidate, balanced, cheap_fault, make_candidates
@@ -13,7 +13,7 @@ from mark.data_prep.leak import check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
-from mark.data_prep.practice import resolve
+from mark.data_prep.practice import Practice, resolve
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.similarity import QuestionIndex, near_copies
@@ -94,7 +94,7 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
         shelf = Shelf(retriever, _visible(name, corpus), top_k, shown, _page_finder(pages))
         selection = Selection(name, settings, shelf, book, asked)
         if name == "train":
-            selection.add_practice(practice.candidates, settings.practice_share)
+            _add_practice(selection, practice, settings, shelf, book)
         selection.fill(balanced(pool.candidates[name], seed))
         selection.add_foreign(foreign.questions(name, pool.sources[name]))
         rows[name] = _shuffled(selection.rows, seed)
@@ -108,6 +108,24 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
     check_leaks(rows, splits, {**retriever.chunks, **passages})
     return Dataset(rows, close(book, corpus, rows), splits, list(passages.values()))
+
+
+def _add_practice(
+    selection: Selection, practice: Practice, settings: DataPrep, shelf: Shelf, book: Book
+) -> None:
+    """Questions by people: those on the corpus, then those that bring their passage."""
+    outcomes = selection.add_practice(practice.candidates, settings.practice_share, shelf)
+    for candidate, outcome in zip(practice.candidates, outcomes, strict=True):
+        book.enter("train", candidate, outcome)
+    if not practice.brought:
+        return
+    own = replace(
+        shelf,
+        retriever=shelf.retriever.over(list(practice.passages.values())),
+        allowed=frozenset(practice.passages),
+    )
+    share = min(settings.practice_share, settings.brought_share)
+    book.brought = selection.add_practice(practice.brought, share, own)
 
 
 @dataclass

@@ -70,8 +70,8 @@ class Ledger(_Part):
     questions: Count
     splits: dict[Split, SplitCount]
     rules: dict[str, Count]
-    practice: Count  # questions of data/practice.jsonl that have an answer
-    practice_unused: dict[str, int]  # not asked: no place in this corpus, or held out
+    brought: Count  # practice questions on passages that are not in the corpus; all in train
+    practice_unused: dict[str, int]  # practice questions that were not asked: no place here, or held out
     trace: dict[str, dict[str, dict[str, ChunkCount]]]  # document -> page -> chunk id
 
     @model_validator(mode="after")
@@ -88,7 +88,10 @@ class Ledger(_Part):
         ]
         if len(traced) != self.chunks or sum(count.asked for count in traced) != self.questions.asked:
             raise ValueError("the trace does not add up to chunks and questions")
-        for split in self.splits.values():
+        for name, split in self.splits.items():
+            kept = split.questions.kept + (self.brought.kept if name == "train" else 0)
+            if split.answerable != kept:
+                raise ValueError(f"{split.answerable} answerable {name} examples but {kept} questions kept")
             if split.answerable + sum(split.unanswerable.values()) != split.examples:
                 raise ValueError("examples of a split do not add up")
         return self
@@ -99,7 +102,7 @@ class Book:
     """Entries made while questions are chosen."""
 
     entries: list[tuple[Split, Candidate, str]] = field(default_factory=list)
-    practice: list[str] = field(default_factory=list)  # what became of each practice question
+    brought: list[str] = field(default_factory=list)  # outcomes of practice questions that bring a passage
     unused_practice: Counter[str] = field(default_factory=Counter)
 
     def enter(self, split: Split, candidate: Candidate, outcome: str) -> None:
@@ -138,7 +141,7 @@ def close(book: Book, corpus: Corpus, rows: dict[Split, list[Example]]) -> Ledge
         questions=_count([outcome for _, _, outcome in book.entries]),
         splits={name: _split(name, corpus, rows[name], by_split[name]) for name in names},
         rules={name: _count(outcomes) for name, outcomes in sorted(by_rule.items())},
-        practice=_count(book.practice),
+        brought=_count(book.brought),
         practice_unused=dict(sorted(book.unused_practice.items())),
         trace=_trace(corpus, by_chunk),
     )

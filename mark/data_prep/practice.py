@@ -1,7 +1,8 @@
 """Questions written by people for training, and where their passages stand in this corpus.
 
 A row whose document is in the corpus is asked of the corpus's own passage. The others bring their
-passage along, so that a model for other documents learns from them too how people ask.
+passage along, so that a model for other documents learns from them too how people ask; their distractors
+are found among the other passages that were brought, by the same retrieval.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ RULE = "practice"  # rule_id of the examples
 class Practice:
     """What of the practice questions can be used with a corpus."""
 
-    candidates: list[Candidate] = field(default_factory=list)  # with an answer, in a seeded order
+    candidates: list[Candidate] = field(default_factory=list)  # with an answer in the corpus, seeded order
+    brought: list[Candidate] = field(default_factory=list)  # with an answer in a passage of `passages`
     foreign: list[Foreign] = field(default_factory=list)  # without one
     passages: dict[str, Chunk] = field(default_factory=dict)  # chunk id -> those that are not in the corpus
     unused: Counter[str] = field(default_factory=Counter)  # reason -> rows
@@ -95,8 +97,9 @@ def resolve(
             practice.unused["held_out"] += 1
         else:
             practice.passages[passage.chunk_id] = passage
-            practice.candidates.append(_candidate(row, passage))
+            practice.brought.append(_candidate(row, passage))
     random.Random(derived_seed(seed, "practice")).shuffle(practice.candidates)
+    random.Random(derived_seed(seed, "practice brought")).shuffle(practice.brought)
     random.Random(derived_seed(seed, "practice foreign")).shuffle(practice.foreign)
     return practice
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,13 @@ from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage
 from mark.records import Chunk, Example, Split
 from mark.retrieval import Hit, Retriever
-from mark.seeding import derived_seed
 
 BATCH = 256  # questions sent to the retriever at once
 FAMILY_SHARE = 0.35  # most of a split that one rule family may fill
 STYLE_SHARE = 0.55  # most that short (or full) answers may fill
 ANSWER_SHARE = 0.03  # most that one answer text may fill ("the Commission")
-WITHHELD_SHARE = 0.5  # of the unanswerable questions; then aspect, bank, other_document
+WITHHELD_SHARE = 0.5  # of the unanswerable questions; the others are foreign to the corpus
 FOREIGN_SHARES = {"practice": 0.6, "aspect": 0.2, "bank": 0.15, "other_document": 0.05}
-FIRST_SHARE = 0.6  # how often a passage that the corpus lacks is shown first, as a found one would be
 
 PageOf = Callable[[Chunk, int], int]
 
@@ -64,45 +61,41 @@ class Selection:
         self._answers = target - self._refusals
         self._withheld = round(WITHHELD_SHARE * self._refusals)
 
-    def add_practice(self, candidates: Sequence[Candidate], share: float) -> None:
-        """Take questions that people wrote, up to a share of the answerable ones, before any rule's.
+    def add_practice(self, candidates: Sequence[Candidate], share: float, shelf: Shelf) -> list[str]:
+        """Take questions that people wrote, before any rule's.
 
         Args:
             candidates: In the order of preference.
-            share: Of the answerable examples, in [0, 1].
-        """
-        limit = round(share * self._answers)
-        depth = 3 * self.shelf.top_k
-        found = self.shelf.retriever.search([c.question for c in candidates], depth, self.shelf.allowed)
-        for candidate, hits in zip(candidates, found, strict=True):
-            self.book.practice.append(self._judge_practice(candidate, hits, limit))
+            share: Most of the answerable examples, and of those whose passage is withheld, in [0, 1].
+            shelf: Where their passages are looked for.
 
-    def _judge_practice(self, candidate: Candidate, hits: Sequence[Hit], limit: int) -> str:
+        Returns:
+            What became of each candidate.
+        """
+        limit, withheld = round(share * self._answers), round(share * self._withheld)
+        depth = 3 * shelf.top_k
+        found = shelf.retriever.search([c.question for c in candidates], depth, shelf.allowed)
+        outcomes = []
+        for candidate, hits in zip(candidates, found, strict=True):
+            if self._counts["answerable",] >= limit:
+                outcomes.append("beyond_limit")
+            else:
+                outcomes.append(self._judge_practice(candidate, hits, self._counts["withheld",] < withheld))
+        return outcomes
+
+    def _judge_practice(self, candidate: Candidate, hits: Sequence[Hit], may_withhold: bool) -> str:
         """Keep a question with the passages found for it; without its own it is unanswerable."""
         if candidate.question in self.asked:
             return "near_duplicate"
         ranks = [hit.chunk.chunk_id for hit in hits]
-        if candidate.chunk.chunk_id not in self.shelf.retriever.chunks:
-            ranks = self._inserted(candidate, ranks)
         if candidate.chunk.chunk_id in ranks[: self.shelf.top_k]:
-            if self._counts["answerable",] >= limit:
-                return "beyond_limit"
             self._keep(candidate, self._shown(candidate, ranks), withheld=False)
             return KEPT
-        if self._counts["withheld",] >= self._withheld or self._counts["answerable",] >= limit:
-            return "not_retrieved"
-        contexts = self._without_answer(candidate, hits)
+        contexts = self._without_answer(candidate, hits) if may_withhold else []
         if not contexts:
             return "not_retrieved"
         self._keep(candidate, contexts, withheld=True)
         return WITHHELD
-
-    def _inserted(self, candidate: Candidate, ranks: list[str]) -> list[str]:
-        """A passage that the corpus lacks among those that were found, mostly first."""
-        rng = random.Random(derived_seed(0, "rank", candidate.question))
-        last = min(len(ranks), self.shelf.top_k - 1)
-        at = 0 if last == 0 or rng.random() < FIRST_SHARE else rng.randint(1, last)
-        return [*ranks[:at], candidate.chunk.chunk_id, *ranks[at:]]
 
     def fill(self, candidates: Sequence[Candidate]) -> None:
         """Take candidates in order until the split is full; every one is entered in the book."""
@@ -126,7 +119,8 @@ class Selection:
         missing = max(0, wanted - sum(row.kind == "unanswerable" for row in self.rows))
         total = sum(FOREIGN_SHARES[name] for name in questions)
         for name in questions:
-            self._add_kind(questions[name], round(missing * FOREIGN_SHARES[name] / total))
+            rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
+            self._add_kind(questions[name], min(rest, round(missing * FOREIGN_SHARES[name] / total)))
         for name in ("bank", "aspect"):  # what a family could not fill
             rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
             if name in questions and rest > 0:
@@ -216,8 +210,8 @@ class Selection:
         if withheld or quote is None:
             text, page = None, None
         else:
-            known = chunk.chunk_id in self.shelf.retriever.chunks
-            text, page = fold(quote.text), self.shelf.page_of(chunk, quote.start) if known else None
+            page = self.shelf.page_of(chunk, quote.start) if chunk.pages else None
+            text = fold(quote.text)
         self.asked.add(candidate.question)
         self.rows.append(
             Example(

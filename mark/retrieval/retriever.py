@@ -99,6 +99,11 @@ class Retriever:
             )
         return cls(chunks, vectors, Embedder(embedder), settings)
 
+    def over(self, chunks: Sequence[Chunk]) -> Retriever:
+        """The same retrieval over other chunks, embedded now."""
+        vectors = self._encoder.encode([f"{chunk.heading}\n{chunk.text}" for chunk in chunks])
+        return Retriever(chunks, vectors, self._encoder, self._settings)
+
     def search(
         self, questions: Sequence[str], k: int, allowed: Collection[str] | None = None
     ) -> list[list[Hit]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mark.data_prep import prepare
@@ -14,8 +14,9 @@ from mark.data_prep.practice import read_practice, resolve
 from mark.errors import DataError
 from mark.files import HELD_OUT, PRACTICE, read_json, read_jsonl, write_jsonl
 from mark.ingest import ingest_pdfs
+from mark.models.loading import Embedder
 from mark.prompting import REFUSAL
-from mark.records import Chunk, Example, PracticeQuestion, Split
+from mark.records import Chunk, Example, HandwrittenQuestion, PracticeQuestion, Split
 from mark.train.inputs import TrainInputs
 from tests.conftest import ROOT
 from tests.data_prep.passages import ingest_settings, retrieval, settings
@@ -61,7 +62,14 @@ def data(three_pdfs: Path, tiny_bert_dir: Path, tmp_path_factory: pytest.TempPat
     out = tmp_path_factory.mktemp("data")
     ingest_pdfs(ingest_settings(), three_pdfs, tiny_bert_dir, out)
     write_jsonl(out / "practice.jsonl", [practice(i) for i in range(1, 5)] + [unanswerable(0)])
-    prepare(out, tiny_bert_dir, settings(practice_share=0.2, max_samples=10), retrieval(), 5, out)
+    prepare(
+        out,
+        tiny_bert_dir,
+        settings(practice_share=1.0, brought_share=0.25, max_samples=10),
+        retrieval(),
+        5,
+        out,
+    )
     return out
 
 
@@ -69,11 +77,14 @@ def test_questions_on_other_documents_bring_their_passage(data: Path) -> None:
     train = read_jsonl(data / "train_sft.jsonl", Example)
     passages = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "practice_passages.jsonl", Chunk)}
     rows = [row for row in train if row.rule_id == "practice"]
-    assert len(rows) == 2  # a fifth of the answerable ones, round(0.2 * (10 - 2))
-    for row in rows:
+    answerable = [row for row in rows if row.kind == "answerable"]
+    assert len(answerable) == 2  # a quarter of the answerable ones: 0.25 * (10 - 2)
+    own = [row for row in train if row.kind == "answerable" and row.rule_id != "practice"]
+    assert len(own) > len(answerable)  # the user's own documents come first
+    for row in answerable:
         assert row.source_chunk in passages and row.source_chunk in row.contexts and row.page is None
         assert row.answer in passages[row.source_chunk].text
-        assert any(chunk_id not in passages for chunk_id in row.contexts)  # found distractors beside it
+        assert len(row.contexts) == 2 and set(row.contexts) <= set(passages)  # a distractor of its own kind
     assert all(row.rule_id != "practice" for row in read_jsonl(data / "test_sft.jsonl", Example))
 
 
@@ -89,8 +100,8 @@ def test_training_finds_every_passage(data: Path, tmp_path: Path) -> None:
 
 def test_the_ledger_counts_them_apart(data: Path) -> None:
     ledger = Ledger.model_validate_json((data / "ledger.json").read_text())
-    assert ledger.practice.asked == 4 and ledger.practice.kept == 2
-    assert ledger.practice.dropped == {"beyond_limit": 2}
+    assert ledger.brought.asked == 4 and ledger.brought.kept == 2
+    assert ledger.brought.dropped == {"beyond_limit": 2}
     # Nobody knows whether this corpus answers what was written against another one.
     assert ledger.practice_unused == {"other_corpus": 1}
     assert "practice" not in ledger.rules
@@ -131,22 +142,28 @@ def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
         read_practice(tmp_path / "practice.jsonl", 0.5)
 
 
-def test_the_committed_file_stays_clear_of_held_out_sections_and_questions() -> None:
+def test_the_committed_file_stays_clear_of_held_out_sections() -> None:
     rows = read_practice(ROOT / PRACTICE, 1.0)
     held = {tuple(pair) for part in read_json(ROOT / HELD_OUT).values() for pair in part}
     assert not {(row.document, row.section) for row in rows} & held
     assert not {row.document for row in rows} & {"gdpr", "nis2"}  # unseen documents of the proof
-    handwritten = [
-        json.loads(line)["question"]
-        for name in ("dev", "test")
-        for line in (ROOT / f"data/handwritten_{name}.jsonl").read_text().splitlines()
-    ]
-    from mark.data_prep.similarity import QuestionIndex
 
-    index = QuestionIndex()
-    for question in handwritten:
-        index.add(question)
-    assert [row.question for row in rows if row.question in index] == []
+
+def test_the_committed_file_holds_no_twin_of_a_handwritten_question(minilm_dir: Path) -> None:
+    """Near in meaning, not only in words: a twin without an answer would teach when to refuse the test."""
+    rows = read_practice(ROOT / PRACTICE, 1.0)
+    handwritten = [
+        row
+        for name in ("dev", "test")
+        for row in read_jsonl(ROOT / f"data/handwritten_{name}.jsonl", HandwrittenQuestion)
+    ]
+    embedder = Embedder(minilm_dir)
+    for kind, limit in (("unanswerable", 0.55), ("answerable", 0.75)):
+        asked = [row.question for row in rows if row.kind == kind]
+        others = [row.question for row in handwritten if row.kind == kind]
+        cosines = embedder.encode(asked) @ embedder.encode(others).T
+        near = np.argwhere(cosines >= limit)
+        assert [(asked[i], others[j]) for i, j in near] == []
 
 
 def test_the_committed_answers_are_verbatim() -> None:

@@ -36,7 +36,7 @@ def slow(self, *args, **kwargs):  # gives the test time to kill between two chec
     return step(self, *args, **kwargs)
 if slow_from >= 0:
     AnswerTrainer.training_step = slow
-inputs = TrainInputs(*(folder / "data" / f"{n}.jsonl" for n in ("train", "val", "chunks")),
+inputs = TrainInputs(*(folder / "data" / f"{n}.jsonl" for n in ("train", "val", "chunks", "none")),
                      folder / "models/base/tiny", folder / ".ckpt", folder / "logs", folder / "plots")
 train(inputs, section, 7, folder / "models/tiny_lora", confirmed=True)
 """
