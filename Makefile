@@ -25,10 +25,10 @@ install: $(STAMP)  ## make .venv and install the pinned packages
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"Python {sys.version.split()[0]} found, 3.11 to 3.13 needed: make PYTHON=python3.11 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
-	@echo "Installing the locked packages (about 2 GB on disk with the CPU build of torch) ..."
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the locked packages; torch alone takes minutes ..."
 	@$(PIP) install --quiet --upgrade "pip>=25"
-	$(PIP) install --quiet --progress-bar on $(TORCH_INDEX) -r requirements.lock
+	@$(PIP) install --progress-bar on $(TORCH_INDEX) -r requirements.lock | sed -u -n '/^Collecting/p;/━/p;/^Installing/s/:.*/ .../p;/^Successfully/s/ installed.*/ installed./p'
 	@$(PIP) install --quiet --no-deps --editable .
 	@touch $(STAMP)
 
@@ -64,5 +64,5 @@ clean:  ## remove .venv, caches and what the pipeline wrote (never data/pdfs, fe
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info chroma_db .ckpt logs
 	rm -rf data/raw data/pages.jsonl data/chunks.jsonl data/embeddings.npy data/index.json data/ingest_report.json
 	rm -rf data/train_sft.jsonl data/val_sft.jsonl data/test_sft.jsonl data/ledger.json data/practice_passages.jsonl reports/eval reports/timing_*.json
-	rm -rf models/base models/embedder models/*_lora plots/train
+	rm -rf models/base models/embedder models/*_lora models/*_lora_* plots/train runs
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

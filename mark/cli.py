@@ -152,7 +152,7 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str | None, typer.Option(help="An entry, a base model, or an entry's folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="The name of an entry or a base model.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="JSONL of examples or hand-written questions.")] = None,
 ) -> None:
     """Evaluate.

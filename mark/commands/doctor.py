@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mark.config import load_params
+from mark.config import Ingest, load_params, load_section
 from mark.errors import MarkError
-from mark.files import EMBEDDER, INDEX, read_json
+from mark.files import EMBEDDER, INDEX
+from mark.ingest.index import read_index
+from mark.train.guard import setup_mode
 
-_PACKAGES = (
-    *("dvc", "torch", "transformers", "peft", "accelerate", "datasets", "chromadb", "sentence-transformers"),
-    *("rouge-score", "nltk", "pyyaml", "hydra-core", "pypdfium2", "bm25s", "sacrebleu"),
-)
 _NEEDED_DISK_GB = 5.0
 _NEEDED_MEMORY_GB = 6.0
 
@@ -61,13 +60,15 @@ def _python(root: Path) -> Iterator[Check]:
 
 
 def _packages(root: Path) -> Iterator[Check]:
+    required = importlib.metadata.requires("mark") or []
+    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in required if "extra ==" not in line]
     missing = []
-    for name in _PACKAGES:
+    for name in names:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    found = f"{len(_PACKAGES) - len(missing)} of {len(_PACKAGES)} installed"
+    found = f"{len(names) - len(missing)} of {len(names)} installed"
     yield Check("packages", found, f"missing {', '.join(missing)}: `make install`" if missing else "")
 
 
@@ -132,20 +133,25 @@ def _collection(root: Path) -> Iterator[Check]:
     if not (root / INDEX).is_file():
         yield Check("collection", "nothing ingested", "`dvc repro ingest`")
         return
-    index = read_json(root / INDEX)
-    there = (root / "chroma_db" / "chroma.sqlite3").is_file()
+    try:
+        chunks = read_index((root / INDEX).parent).chunks
+        chroma = root / load_section(Ingest, "ingest", root / "params.yaml").chroma_path
+    except MarkError as fault:
+        yield Check("collection", str(fault).splitlines()[0], "`dvc repro ingest`")
+        return
+    there = (chroma / "chroma.sqlite3").is_file()
     yield Check(
         "collection",
-        f"{index['chunks']} chunks" + ("" if there else ", Chroma folder missing"),
+        f"{chunks} chunks" + ("" if there else ", Chroma folder missing"),
         "" if there else "`mark ingest` rebuilds it",
     )
 
 
 def _setup_mode(root: Path) -> Iterator[Check]:
-    blocked = os.environ.get("MARK_SETUP_MODE") == "1"
+    blocked = setup_mode()
     yield Check(
         "training",
-        "blocked by MARK_SETUP_MODE=1" if blocked else "allowed",
+        f"blocked by MARK_SETUP_MODE={os.environ['MARK_SETUP_MODE']}" if blocked else "allowed",
         "`unset MARK_SETUP_MODE` to train" if blocked else "",
     )
 

@@ -40,4 +40,9 @@ def last_report(root: Path) -> str:
     files = sorted((root / METRICS).glob("eval_*.json"))
     if not files:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")
-    return "\n\n".join(summary_text(read_json(path)) for path in files)
+    try:
+        return "\n\n".join(summary_text(read_json(path)) for path in files)
+    except KeyError as fault:
+        raise DataError(
+            f"metrics/ lacks {fault}: another version of mark wrote it; run `dvc repro eval`"
+        ) from None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import tempfile
 from pathlib import Path
 
 from mark.config import PARAMS, load_params
 from mark.errors import ConfigError
 from mark.files import write_text
+
+_RECORD = "# mark params"
 
 
 def compose(overrides: list[str], root: Path) -> str:
@@ -42,21 +45,35 @@ def compose(overrides: list[str], root: Path) -> str:
 
 
 def write_params(overrides: list[str], root: Path) -> bool:
-    """Compose and write params.yaml.
+    """Compose and write params.yaml; its first line remembers the overrides, so that a check knows them.
 
     Returns:
         Whether the file changed.
     """
     path = root / PARAMS
-    text = compose(overrides, root)
+    text = _recorded(overrides) + compose(overrides, root)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     write_text(path, text)
     return True
 
 
+def recorded_overrides(text: str) -> list[str]:
+    """The overrides that params.yaml was composed with, from its first line."""
+    first = text.splitlines()[0] if text else ""
+    return shlex.split(first.removeprefix(_RECORD)) if first.startswith(_RECORD) else []
+
+
+def _recorded(overrides: list[str]) -> str:
+    return f"{_RECORD} {shlex.join(overrides)}\n" if overrides else ""
+
+
 def check_params(root: Path, overrides: list[str]) -> None:
-    """Compare params.yaml with conf/.
+    """Compare params.yaml with what conf/ gives for the overrides that it was composed with.
+
+    Args:
+        root: The project's root.
+        overrides: In place of the recorded ones, where there are any.
 
     Raises:
         ConfigError: They differ; names the first difference and both remedies.
@@ -64,14 +81,17 @@ def check_params(root: Path, overrides: list[str]) -> None:
     path = root / PARAMS
     if not path.is_file():
         raise ConfigError("params.yaml is missing; run `mark params` to compose it from conf/")
-    found, composed = path.read_text(encoding="utf-8"), compose(overrides, root)
+    found = path.read_text(encoding="utf-8")
+    wanted = overrides or recorded_overrides(found)
+    composed = _recorded(wanted) + compose(wanted, root)
     if found == composed:
         return
     lines = difflib.unified_diff(found.splitlines(), composed.splitlines(), lineterm="", n=0)
     changed = [line for line in lines if re.match(r"^[-+](?![-+])", line)]
     raise ConfigError(
         f"params.yaml differs from conf/ in {len(changed)} lines, first `{changed[0]}`; "
-        "run `mark params` to take conf/, or put the values into a group file under conf/ to keep them"
+        f"run `{shlex.join(['mark', 'params', *wanted])}` to take conf/, or put the values into a group file "
+        "under conf/ to keep them"
     )
 
 

@@ -48,7 +48,11 @@ def start(root: Path) -> str:
             start_new_session=True,
         )
     write_text(clone / "proof.pid", f"{process.pid}\n")
-    return f"proof of {commit[:10]} runs in {PROOF} (process {process.pid}); `mark proof` shows how far it is"
+    note = "; your uncommitted changes are not part of it" if _git(root, "status", "--porcelain") else ""
+    return (
+        f"proof of {commit[:10]} runs in {PROOF} (process {process.pid}){note}; "
+        "`mark proof` shows how far it is"
+    )
 
 
 def status(root: Path) -> str:
@@ -90,15 +94,13 @@ def keep(root: Path) -> str:
     (root / DOCS).mkdir(parents=True, exist_ok=True)
     for path in [*metrics, clone / "params.yaml", clone / "dvc.lock"]:
         shutil.copyfile(path, root / DOCS / path.name)
-    write_text(root / DOCS / "README.md", _page(clone, metrics))
+    write_text(root / DOCS / "README.md", _page(clone))
     return f"{DOCS} holds the proof of {_git(clone, 'rev-parse', '--short=10', 'HEAD')}"
 
 
-def _page(clone: Path, metrics: list[Path]) -> str:
-    from mark.evaluation.report import summary_text
-
+def _page(clone: Path) -> str:
     commit = _git(clone, "rev-parse", "HEAD")
-    tables = [summary_text(json.loads(path.read_text(encoding="utf-8"))) for path in metrics]
+    table = _call(clone, [sys.executable, "-m", "mark", "report"])  # by the code that wrote the metrics
     timings = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((clone / "reports").glob("timing_*.json"))
@@ -112,7 +114,7 @@ def _page(clone: Path, metrics: list[Path]) -> str:
             f"at commit {commit}. Its metrics, params.yaml and dvc.lock stand beside this page.",
             "",
             "```",
-            *tables,
+            table.rstrip(),
             "```",
             "",
             "| stage | wall time (s) | peak memory (MB) |",
@@ -130,13 +132,11 @@ def _running(root: Path) -> int | None:
     path = root / PROOF / "proof.pid"
     if not path.is_file():
         return None
-    number = int(path.read_text(encoding="utf-8"))
     try:
-        alive = (
-            psutil.Process(number).status() != psutil.STATUS_ZOMBIE
-            and "repro" in psutil.Process(number).cmdline()
-        )
-    except psutil.NoSuchProcess:
+        number = int(path.read_text(encoding="utf-8"))
+        process = psutil.Process(number)
+        alive = process.status() != psutil.STATUS_ZOMBIE and "repro" in process.cmdline()
+    except (ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return number if alive else None
 

@@ -8,8 +8,9 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mark.errors import MarkError
 from mark.files import REPORTS, write_json
@@ -38,12 +39,12 @@ def set_up_environment() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def run_stage(name: str, work: Callable[[], object], online: bool = False) -> None:
+def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: bool = False) -> None:
     """Run a DVC stage's work: a user's mistake is one line and a non-zero exit.
 
     Args:
         name: The stage's name; its timing goes to reports/timing_<name>.json.
-        work: The stage.
+        work: The stage; what it returns goes into the timing report.
         online: The stage may fetch weights from a hub (base_model only).
     """
     set_up_logging()
@@ -52,7 +53,7 @@ def run_stage(name: str, work: Callable[[], object], online: bool = False) -> No
     set_up_environment()
     started = time.monotonic()
     try:
-        work()
+        details = work()
     except MarkError as fault:
         for line in str(fault).splitlines():
             log.error("%s: %s", name, line)
@@ -60,7 +61,7 @@ def run_stage(name: str, work: Callable[[], object], online: bool = False) -> No
     except KeyboardInterrupt:
         log.error("%s: interrupted; what was finished is kept, run it again to go on", name)
         raise SystemExit(130) from None
-    _write_timing(name, time.monotonic() - started)
+    _write_timing(name, time.monotonic() - started, details or {})
 
 
 def peak_memory_mb() -> float:
@@ -71,7 +72,7 @@ def peak_memory_mb() -> float:
     return max(own, children) / unit
 
 
-def _write_timing(name: str, seconds: float) -> None:
+def _write_timing(name: str, seconds: float, details: Mapping[str, Any]) -> None:
     report = {
         "stage": name,
         "seconds": round(seconds, 1),
@@ -79,6 +80,7 @@ def _write_timing(name: str, seconds: float) -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "machine": platform.machine(),
+        **details,
     }
     write_json(Path(REPORTS) / f"timing_{name}.json", report)
     log.info("%s: %.0f s, peak memory %.0f MB", name, seconds, report["peak_memory_mb"])

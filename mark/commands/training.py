@@ -52,17 +52,17 @@ def run_training(request: TrainRequest, root: Path) -> str:
     from mark.train.guard import check_guards
 
     base = str(load_value("model", "name", root / "params.yaml"))
-    inputs = TrainInputs.of_project(base=base, paths=load_section(Paths, "paths", root / "params.yaml"))
+    inputs = TrainInputs.of_project(base, load_section(Paths, "paths", root / "params.yaml"), root)
     settings, seed = train_settings(request.config, root), load_seed(root / "params.yaml")
-    out = request.out_dir or MODELS / _entry_name(base, request.config)
+    out = request.out_dir or root / MODELS / _entry_name(base, request.config)
     if request.config is not None or request.out_dir is not None:
-        inputs = replace(inputs, plots=Path("runs/plots"))  # plots/train belongs to the DVC stage
+        inputs = replace(inputs, plots=root / "runs/plots")  # plots/train belongs to the DVC stage
     if not request.confirmed:
         return plan(inputs, settings, seed, out).as_text()
     check_guards(settings, confirmed=True)
     if request.config is None and request.out_dir is None:
         dvc(["repro", "-s", "train"], root)
-        return f"{out} is trained; `mark eval` measures it"
+        return f"{out} is up to date; `mark eval` measures it"
     refuse_stage_output([out], root)
     train(inputs, settings, seed, out, confirmed=True)
     if out.resolve().parent != (root / MODELS).resolve():

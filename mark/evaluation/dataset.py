@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from mark.answering.engine import Engine
@@ -23,8 +24,8 @@ from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
-from mark.files import CHUNKS, EMBEDDER, REPORTS, write_json
-from mark.models.loading import load_model
+from mark.files import CHUNKS, EMBEDDER, PRACTICE_PASSAGES, REPORTS, read_jsonl, write_json
+from mark.models.loading import load_model, preferred_dtype
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.retrieval import Retriever
 from mark.seeding import derived_seed
@@ -65,9 +66,9 @@ def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
     params = root / PARAMS
     settings = load_section(Eval, "eval", params)
     questions, chunks = read_questions(dataset, root, load_section(Retrieval, "retrieval", params))
-    model, tokenizer, _ = load_model(name, root)
+    model, tokenizer, device = load_model(name, root, torch.float32)
     length = int(load_value("train", "max_seq_length", params))
-    model = for_inference(model, model.dtype)
+    model = for_inference(model, preferred_dtype(device))
     engine = Engine(model, tokenizer, length, settings.max_new_tokens, settings.batch_size)
     thresholds = _thresholds(name, root)
     predictions = _answer(engine, questions, chunks, thresholds)
@@ -102,9 +103,20 @@ def read_questions(
     rows = _rows(dataset)
     retriever = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, retrieval)
     chunks = list(retriever.chunks.values())
+    brought = _brought(root)
+    left_out = [row for row in rows if isinstance(row, Example) and brought & set(row.contexts)]
+    if left_out:
+        log.info("%d of %d rows left out: their passages are not this corpus's", len(left_out), len(rows))
+        rows = [row for row in rows if row not in left_out]
     asked = [from_example(row) if isinstance(row, Example) else from_handwritten(row, chunks) for row in rows]
     check_contexts(asked, retriever.chunks)
     return with_contexts(asked, retriever, retrieval.top_k), retriever.chunks
+
+
+def _brought(root: Path) -> set[str]:
+    """Ids of passages that practice questions brought along."""
+    path = root / PRACTICE_PASSAGES
+    return {chunk.chunk_id for chunk in read_jsonl(path, Chunk)} if path.is_file() else set()
 
 
 def _rows(dataset: Path) -> list[Example | HandwrittenQuestion]:

@@ -42,7 +42,9 @@ def development(
     out: Tree = {"questions": len(asked), "handwritten": asked[0].handwritten}
     for cell, calibration in sorted(calibrations.items()):
         rows = [predict(q, cell, answers[cell, q.id], calibration, chunks) for q in asked]
-        out[cell] = _cell(rows, [q.section or q.id for q in asked], bootstrap)
+        out[cell] = _cell(
+            rows, [f"{q.document} > {q.section}" if q.section else q.id for q in asked], bootstrap
+        )
     return out
 
 

@@ -10,6 +10,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from mark.evaluation.significance import DECISIVE
+
 Tree = dict[str, Any]
 
 WIDTH = 100
@@ -101,17 +103,18 @@ def _unseen_line(metrics: Tree) -> Text:
 def verdict_sentence(entry: str, metrics: Tree) -> str:
     """One sentence: the verdict, what it rests on, and the smallest gain it could have seen."""
     group, verdict = metrics["verdict_on"], metrics["verdict"]
-    questions, clusters = metrics["counts"][group], metrics["clusters"][group]
+    questions, clusters = metrics["counts"][group], metrics["clusters"]["judged"]
     gains = metrics["gain"].get(group, {})
-    decisive = [gains[name] for name in ("over_base_retrieval", "over_extractive") if name in gains]
+    decisive = [gains[name] for name in DECISIVE if name in gains]
     reason = _VERDICTS[verdict]
-    if clusters < metrics["clusters"]["needed"]:
+    if len(decisive) < len(DECISIVE):
+        missing = [_BASELINES[name] for name in DECISIVE if name not in gains]
+        reason = f"the tuned model was not compared with {' and '.join(missing)} (see eval.cells)"
+    elif clusters < metrics["clusters"]["needed"]:
         reason = f"{clusters} clusters are too few, {metrics['clusters']['needed']} are needed"
-    elif not decisive:
-        reason = "the tuned model or its baselines were not run"
     kind = {"handwritten": "hand-written ", "all": ""}[group]
     sentence = f"Verdict on {entry} + retrieval: {verdict}; {reason}"
-    sentence += f" ({questions} {kind}questions in {clusters} clusters"
+    sentence += f" ({questions} {kind}questions , {clusters} clusters of answerable ones"
     if decisive:
         smallest = max(gain["smallest_detectable"] for gain in decisive)
         sentence += f"; smallest token F1 gain it could have seen: {100 * smallest:.1f} points"

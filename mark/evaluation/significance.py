@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Verdict = Literal["ship", "don't ship", "cannot tell"]
 
+DECISIVE = ("over_base_retrieval", "over_extractive")  # the gains that a verdict is about
 _POWER = 0.8
 
 
@@ -149,21 +150,18 @@ def smallest_detectable(half_width: float, confidence: float) -> float:
     return half_width * (z + NormalDist().inv_cdf(_POWER)) / z
 
 
-def judge(gains: Sequence[Gain], min_clusters: int) -> Verdict:
+def judge(gains: Sequence[Gain]) -> Verdict:
     """The verdict over the baselines that a new system must beat.
 
     Args:
         gains: One a baseline.
-        min_clusters: Fewer clusters than this prove nothing.
 
     Returns:
         `ship` when every interval lies above zero, `don't ship` when one lies below, else `cannot tell`.
     """
-    if not gains or min(gain.clusters for gain in gains) < min_clusters:
-        return "cannot tell"
     if any(gain.high < 0 for gain in gains):
         return "don't ship"
-    return "ship" if all(gain.low > 0 for gain in gains) else "cannot tell"
+    return "ship" if gains and all(gain.low > 0 for gain in gains) else "cannot tell"
 
 
 def choose_clusters(

@@ -14,7 +14,7 @@ from mark.evaluation.cells import in_gold_section
 from mark.evaluation.inputs import Asked
 from mark.evaluation.metrics import answerable_golds, bleu_counts, corpus_bleu
 from mark.evaluation.questions import HANDWRITTEN, Question
-from mark.evaluation.significance import Bootstrap, Floats, Gain, Interval, choose_clusters, judge
+from mark.evaluation.significance import DECISIVE, Bootstrap, Floats, Gain, Interval, choose_clusters, judge
 from mark.records import Chunk, Prediction
 from mark.seeding import derived_seed
 
@@ -24,7 +24,6 @@ BASELINES = {
     "over_tuned_without_retrieval": "tuned",
     "over_base": "base",
 }
-DECISIVE = ("over_base_retrieval", "over_extractive")  # the verdict is about these
 NEW = "tuned_retrieval"
 Tree = dict[str, Any]
 
@@ -65,7 +64,10 @@ def summarise(
     judged = "handwritten" if groups["handwritten"] else "all"
     decisive = [gains[judged][name] for name in DECISIVE if name in gains[judged]]
     metrics["gain"] = {name: {base: _gain(g) for base, g in of.items()} for name, of in gains.items()}
-    metrics["verdict"] = judge(decisive, settings.min_clusters)
+    answerable = [q for q in groups[judged] if q.kind == "answerable"]
+    enough = len({table.clusters[q.id] for q in answerable}) >= settings.min_clusters
+    complete = len(decisive) == len(DECISIVE)
+    metrics["verdict"] = judge(decisive) if enough and complete else "cannot tell"
     metrics["verdict_on"] = judged
     metrics["counts"] = _counts(groups, asked)
     metrics["clusters"] = {
@@ -73,6 +75,7 @@ def summarise(
         for name, questions in groups.items()
         if questions
     }
+    metrics["clusters"]["judged"] = len({table.clusters[q.id] for q in answerable})
     metrics["clusters"]["needed"] = settings.min_clusters
     metrics["confidence"] = settings.confidence
     metrics["refusal_threshold"] = {name: c.threshold for name, c in calibrations.thresholds.items()}

@@ -128,13 +128,14 @@ def entry_base(entry: Path) -> Path:
 
 
 def load_model(
-    name: str, root: Path | None = None
+    name: str, root: Path | None = None, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, torch.device]:
     """Load a base model or an entry by name, on the best device there is.
 
     Args:
         name: `transformer` (models/base/transformer) or an entry such as `transformer_lora`.
         root: The project's root; by default found from the working folder.
+        dtype: Of the weights; None = `preferred_dtype`.
 
     Returns:
         Model (evaluation mode), tokenizer and device.
@@ -144,7 +145,7 @@ def load_model(
     """
     root = git_root() if root is None else root
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = preferred_dtype(device)
+    dtype = preferred_dtype(device) if dtype is None else dtype
     base, entry = root / BASE_MODELS / name, root / MODELS / name
     if name and (base / "config.json").is_file():
         model, tokenizer = load_base(base, dtype, device)

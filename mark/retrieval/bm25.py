@@ -28,9 +28,7 @@ def indexed_text(chunk: Chunk) -> str:
     """What keyword search sees of a chunk: file name, heading, text, and once more what it defines.
 
     The file name is what people often call a document (`cra`, `ai-act`). A term stands in many
-    chunks, its definition in one. Made-up questions for the sample's 268 definitions find their
-    chunk among the first four in 91 % with the extra mentions and 85 % without; worded without
-    `mean` and `define`, 81 % and 69 %.
+    chunks, its definition in one: the extra mentions lift that one.
     """
     return "\n".join(
         [chunk.document, chunk.heading, chunk.text, *_DEFINED.findall(chunk.text) * _TERM_WEIGHT]

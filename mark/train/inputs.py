@@ -43,18 +43,21 @@ class TrainInputs:
     plots: Path  # gets <entry>.json
 
     @classmethod
-    def of_project(cls, base: str, paths: Paths) -> TrainInputs:
-        """The project's own files; checkpoints and logs lie at the main root, even under `dvc exp --temp`."""
+    def of_project(cls, base: str, paths: Paths, here: Path = Path()) -> TrainInputs:
+        """The project's own files below `here`.
+
+        Checkpoints and logs lie at the main root, even under `dvc exp run --temp`.
+        """
         root = git_root()
         return cls(
-            train_file=TRAIN_SFT,
-            val_file=VAL_SFT,
-            chunks_file=CHUNKS,
-            practice_file=PRACTICE_PASSAGES,
-            base_folder=BASE_MODELS / base,
+            train_file=here / TRAIN_SFT,
+            val_file=here / VAL_SFT,
+            chunks_file=here / CHUNKS,
+            practice_file=here / PRACTICE_PASSAGES,
+            base_folder=here / BASE_MODELS / base,
             checkpoints=root / paths.checkpoints,
             logs=root / paths.logs,
-            plots=PLOTS / "train",
+            plots=here / PLOTS / "train",
         )
 
     def check(self) -> None:
@@ -67,8 +70,8 @@ class TrainInputs:
         for path in (self.train_file, self.val_file):
             if not path.is_file():
                 raise DataError(
-                    f"Training data not found: {path}; run `mark data-prep --collection pdf_docs "
-                    "--out-dir data/` or `dvc repro data_prep`"
+                    f"Training data not found: {path}; run `dvc repro data_prep` "
+                    "(or `mark run --stage data_prep --confirm`)"
                 )
         if not self.chunks_file.is_file():
             raise DataError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mark.commands.params import check_params, compose, write_params
+from mark.commands.params import check_params, compose, recorded_overrides, write_params
 from mark.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -17,6 +17,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.ya
 
 def test_committed_params_equal_conf() -> None:
     check_params(ROOT, [])
+    assert recorded_overrides((ROOT / "params.yaml").read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -52,10 +53,21 @@ def test_write_then_check_then_edit(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     assert write_params(["experiment=proof"], tmp_path) is True
     assert write_params(["experiment=proof"], tmp_path) is False
-    with pytest.raises(ConfigError, match=r"differs from conf/ in \d+ lines.*`mark params`"):
+    check_params(tmp_path, [])  # against the overrides that were given
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
+    with pytest.raises(ConfigError, match=r"differs from conf/ in 2 lines.*`mark params experiment=proof`"):
         check_params(tmp_path, [])
     write_params([], tmp_path)
     check_params(tmp_path, [])
+    assert recorded_overrides(path.read_text()) == []
+
+
+def test_ones_own_pdfs_pass_the_check_that_make_repro_begins_with(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    write_params(["corpus=folder", "corpus.documents=[my lease]"], tmp_path)
+    check_params(tmp_path, [])
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["corpus"]["source"] == "folder"
 
 
 def test_model_choice_names_the_entry() -> None:

@@ -24,7 +24,7 @@ def metrics(verdict: str, clusters: int = 40) -> dict[str, Any]:
         "unseen_documents": {"base_retrieval": VALUES, "tuned_retrieval": VALUES},
         "test_documents_seen_in_training": {"act": 12, "code": 0},
         "counts": {"handwritten": 132, "unseen_documents": 17},
-        "clusters": {"handwritten": clusters, "needed": 30},
+        "clusters": {"handwritten": clusters + 9, "judged": clusters, "needed": 30},
         "verdict": verdict,
         "verdict_on": "handwritten",
     }
@@ -34,7 +34,7 @@ def test_nothing_is_cut_off_or_too_wide() -> None:
     text = summary_text({"eval_x_lora": metrics("ship")})
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= WIDTH
-    assert "Hand-written questions: 132 in 40 clusters" in text and "Rule-made" not in text
+    assert "Hand-written questions: 132 in 49 clusters" in text and "Rule-made" not in text
     assert "recall@1 100 (25-100), recall@10 100 (25-100), MRR 100 (25-100)" in text
     assert "base + retrieval +50.0 (+12.5 to +75.0)" in text
 
@@ -59,8 +59,14 @@ def test_the_verdict_names_questions_clusters_and_the_smallest_gain(
 ) -> None:
     sentence = verdict_sentence("x_lora", metrics(verdict, clusters))
     assert expected in sentence
-    assert f"(132 hand-written questions in {clusters} clusters" in sentence
+    assert f"(132 hand-written questions, {clusters} clusters of answerable ones" in sentence
     assert sentence.endswith("smallest token F1 gain it could have seen: 25.0 points).")
+
+
+def test_a_baseline_that_was_not_run_is_named() -> None:
+    partial = metrics("cannot tell")
+    del partial["gain"]["handwritten"]["over_extractive"]
+    assert "not compared with best sentence (see eval.cells)" in verdict_sentence("x_lora", partial)
 
 
 def test_one_model_on_one_file() -> None:

@@ -47,19 +47,22 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": path}
 
 
-def call(folder: Path, *command: str) -> str:
-    """Run a command in the project; its output is shown when it fails."""
+def call(folder: Path, *command: str, online: bool = False) -> str:
+    """Run a command in the project, without network unless `online`; its output is shown when it fails."""
+    environment = _environment(folder)
+    if online:
+        environment["PYTHONPATH"] = str(folder)
     done = subprocess.run(
-        list(command), cwd=folder, env=_environment(folder), text=True, check=False,
+        list(command), cwd=folder, env=environment, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
 
-def dvc(folder: Path, *arguments: str) -> str:
+def dvc(folder: Path, *arguments: str, online: bool = False) -> str:
     """Run DVC in the project."""
-    return call(folder, sys.executable, "-m", "dvc", *arguments)
+    return call(folder, sys.executable, "-m", "dvc", *arguments, online=online)
 
 
 def mark(folder: Path, *arguments: str) -> str:
@@ -104,7 +107,21 @@ def test_every_stage_wrote_its_outputs(project: Path) -> None:
     assert entry["random"] is True
     assert (project / "chroma_db/chroma.sqlite3").is_file()
     ledger = json.loads((project / "data/ledger.json").read_text())
-    assert ledger
+    assert ledger["splits"]["train"]["examples"] > 0 and ledger["questions"]["asked"] > 0
+
+
+def test_times_and_machines_stand_in_reports_alone(project: Path) -> None:
+    timing = json.loads((project / "reports/timing_eval_random_lora.json").read_text())
+    assert set(timing["seconds_per_answer"]) >= {"base with passages", "tuned with passages"}
+    lock = (project / "dvc.lock").read_text()
+    assert "reports/timing" not in lock
+    outs = [*project.glob("metrics/*.json"), *project.glob("models/random_lora/*.json"),
+            *project.glob("reports/eval/random_lora/*.json"), *project.glob("data/*.json")]  # fmt: skip
+    assert len(outs) > 5
+    for path in outs:
+        text = path.read_text()
+        assert not any(f'"{key}' in text for key in ("seconds", "peak_memory", "hostname", "cores"))
+        assert str(project) not in text
 
 
 def test_the_stages_ran_with_the_network_refused(project: Path) -> None:
@@ -128,8 +145,8 @@ def test_second_run_runs_no_stage(project: Path) -> None:
 
 def test_report_prints_the_table(project: Path) -> None:
     output = mark(project, "report")
-    assert "tuned_retrieval" in output or "tuned" in output
-    assert "cannot tell" in output
+    assert "Verdict on random_lora + retrieval: cannot tell" in output
+    assert "tuned + retrieval" in output and "best sentence" in output
 
 
 def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
