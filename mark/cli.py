@@ -135,6 +135,9 @@ def data_prep(
 @app.command()
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML laid over the train section.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of `mark data-prep --out-dir`; by default data/.")
+    ] = None,
     out_dir: Out = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only (the default).")] = False,
     confirm_run: Annotated[bool, typer.Option("--confirm-run", help="Really train.")] = False,
@@ -147,7 +150,7 @@ def train(
 
     if dry_run and confirm_run:
         raise MarkError("--dry-run and --confirm-run contradict each other; give one of them")
-    typer.echo(run_training(TrainRequest(config, out_dir, confirm_run), git_root()))
+    typer.echo(run_training(TrainRequest(config, out_dir, confirm_run, data), git_root()))
 
 
 @app.command("eval")

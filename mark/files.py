@@ -35,6 +35,7 @@ HANDWRITTEN_TEST = Path("data/handwritten_test.jsonl")
 HELD_OUT = Path("data/held_out_sections.json")  # the articles that the hand-written questions cite
 PRACTICE = Path("data/practice.jsonl")  # questions written by people to train on
 PRACTICE_PASSAGES = Path("data/practice_passages.jsonl")  # those of them that are no chunks of the corpus
+PASSAGES = "passages.jsonl"  # beside examples that were made outside the pipeline: what they show
 CHROMA = Path("chroma_db")
 BASE_MODELS = Path("models/base")
 EMBEDDER = Path("models/embedder")

@@ -134,9 +134,12 @@ class Engine:
         state = batch_state(self.model, self.eos_id if pad_id is None else int(pad_id), prefix)
         first = state.start([p.ids for p in prompts])
         refusal_logprob, refuses = self._probe_refusal(state, first)
+        unbarred = first.log_softmax(dim=-1)
         for token in self.barred_ids:
             first[refuses, token] = -math.inf
         tokens, logprobs = self._write(state, first)
+        for row in refuses.nonzero().flatten().tolist():  # as likely as it was before anything was barred
+            logprobs[row][0] = float(unbarred[row, tokens[row][0]])
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [
             Generation(

@@ -60,7 +60,7 @@ class RefusalModel(BaseModel):
     weights: dict[str, float]
 
     def probability(self, evidence: Evidence) -> float:
-        """The calibrated refusal probability, in [0, 1].
+        """How likely the question has no answer, in [0, 1], were both kinds of question equally common.
 
         Raises:
             ValueError: A feature that the weights need is unknown.
@@ -99,7 +99,7 @@ class Calibration(BaseModel):
     curve: list[CurvePoint]  # ascending thresholds, one a distinct decision
 
     def decide(self, evidence: Evidence) -> tuple[bool, float]:
-        """Whether to refuse, and the calibrated probability."""
+        """Whether to refuse, and the probability that decided it."""
         probability = self.model.probability(evidence)
         return probability >= self.threshold, probability
 
@@ -146,10 +146,11 @@ def fit(evidence: Sequence[Evidence], f1_if_answered: Sequence[float], kinds: Se
     edges = [-math.inf, *np.unique(_log_odds(p)).tolist(), math.inf]
     curve = [_point(_middle(low, high), p, f1, answerable) for low, high in pairwise(edges)]
     first, last = _best_plateau(np.array([_separation(point) for point in curve]), edges)
+    threshold = _middle(edges[first], edges[last + 1])
     return Calibration(
-        threshold=_middle(edges[first], edges[last + 1]),
+        threshold=threshold,
         model=model,
-        mean_f1=curve[first].mean_f1,
+        mean_f1=_point(threshold, p, f1, answerable).mean_f1,
         answerable=int(answerable.sum()),
         unanswerable=int((~answerable).sum()),
         curve=curve,

@@ -44,9 +44,12 @@ def run_data_prep(request: PrepRequest, root: Path) -> str:
     settings = load_section(Ingest, "ingest", root / "params.yaml")
     retrieval = load_section(Retrieval, "retrieval", root / "params.yaml")
     generator = SFTDataGenerator(str(root / settings.chroma_path), request.collection or settings.collection)
-    train, val = generator.generate_dataset(
-        top_k=request.top_k or retrieval.top_k, max_samples=request.max_samples or 1000, val_split=0.1
-    )
+    asked = {"top_k": request.top_k, "max_samples": request.max_samples}
+    given = {name: value for name, value in asked.items() if value is not None}
+    train, val = generator.generate_dataset(**{"top_k": retrieval.top_k, **given})
     generator.save_jsonl(train, targets[0])
     generator.save_jsonl(val, targets[1])
-    return f"{len(train)} training and {len(val)} validation examples in {request.out_dir}"
+    return (
+        f"{len(train)} training and {len(val)} validation examples in {request.out_dir}; "
+        f"`mark train --data {request.out_dir} --config FILE` trains on them"
+    )

@@ -19,6 +19,7 @@ class TrainRequest:
     config: Path | None
     out_dir: Path | None
     confirmed: bool
+    data: Path | None = None  # a folder of `mark data-prep --out-dir`
 
 
 def train_settings(config: Path | None, root: Path) -> Train:
@@ -55,6 +56,10 @@ def run_training(request: TrainRequest, root: Path) -> str:
     inputs = TrainInputs.of_project(base, load_section(Paths, "paths", root / "params.yaml"), root)
     settings, seed = train_settings(request.config, root), load_seed(root / "params.yaml")
     out = request.out_dir or root / MODELS / _entry_name(base, request.config)
+    if request.data is not None:
+        if request.config is None and request.out_dir is None:
+            raise ConfigError("--data needs --config FILE or --out-dir DIR; the DVC stage trains on data/")
+        inputs = inputs.on(request.data)
     if request.config is not None or request.out_dir is not None:
         inputs = replace(inputs, plots=root / "runs/plots")  # plots/train belongs to the DVC stage
     if not request.confirmed:

@@ -9,8 +9,17 @@ from pathlib import Path
 
 from mark.config import DataPrep, Ingest, Retrieval, project_params
 from mark.errors import DataError
-from mark.files import COLLECTION_SNAPSHOT, EMBEDDER, HELD_OUT, PAGES, git_root, read_jsonl, write_jsonl
-from mark.records import Example, Page
+from mark.files import (
+    COLLECTION_SNAPSHOT,
+    EMBEDDER,
+    HELD_OUT,
+    PAGES,
+    PASSAGES,
+    git_root,
+    read_jsonl,
+    write_jsonl,
+)
+from mark.records import Chunk, Example, Page
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class SFTDataGenerator:
         self._chroma_path = chroma_path
         self._collection = collection
         self._settings = settings
+        self._chunks: dict[str, Chunk] = {}
 
     def generate_dataset(
         self, top_k: int = 4, max_samples: int = 1000, val_split: float = 0.1
@@ -99,6 +109,8 @@ class SFTDataGenerator:
                 "val_share": val_split,
                 "test_share": 0.0,
                 "held_out_documents": [],
+                "practice_share": 0.0,
+                "train_passages": top_k,
                 "round_trip_k": max(settings.data_prep.round_trip_k, top_k),
             }
         )
@@ -111,13 +123,22 @@ class SFTDataGenerator:
             pages = read_jsonl(data / PAGES.name, Page)
             material = Material(pages, retriever, HeldOut.read(settings.held_out))
             dataset = build_dataset(material, prep, top_k, settings.seed)
+        self._chunks |= retriever.chunks
         return dataset.rows["train"], dataset.rows["val"]
 
-    @staticmethod
-    def save_jsonl(rows: Sequence[Example], path: str | Path) -> int:
-        """Write examples, one JSON object a line.
+    def save_jsonl(self, rows: Sequence[Example], path: str | Path) -> int:
+        """Write examples, one JSON object a line, and beside them passages.jsonl with what they show.
+
+        Args:
+            rows: Of `generate_dataset`; rows of several calls may share a folder.
+            path: The file of the examples.
 
         Returns:
-            How many were written.
+            How many examples were written.
         """
+        beside = Path(path).parent / PASSAGES
+        known = {chunk.chunk_id: chunk for chunk in read_jsonl(beside, Chunk)} if beside.is_file() else {}
+        shown = {chunk_id for row in rows for chunk_id in row.contexts} & self._chunks.keys()
+        known |= {chunk_id: self._chunks[chunk_id] for chunk_id in shown}
+        write_jsonl(beside, [known[chunk_id] for chunk_id in sorted(known)])
         return write_jsonl(Path(path), rows)

@@ -24,7 +24,7 @@ from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
-from mark.files import CHUNKS, EMBEDDER, PRACTICE_PASSAGES, REPORTS, read_jsonl, write_json
+from mark.files import CHUNKS, EMBEDDER, PASSAGES, PRACTICE_PASSAGES, REPORTS, read_jsonl, write_json
 from mark.models.loading import load_model, preferred_dtype
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.retrieval import Retriever
@@ -101,7 +101,7 @@ def read_questions(
             row, or a context is not among the chunks.
     """
     rows = _rows(dataset)
-    retriever = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, retrieval)
+    retriever = _retriever(dataset, root, retrieval)
     chunks = list(retriever.chunks.values())
     brought = _brought(root)
     left_out = [row for row in rows if isinstance(row, Example) and brought & set(row.contexts)]
@@ -111,6 +111,14 @@ def read_questions(
     asked = [from_example(row) if isinstance(row, Example) else from_handwritten(row, chunks) for row in rows]
     check_contexts(asked, retriever.chunks)
     return with_contexts(asked, retriever, retrieval.top_k), retriever.chunks
+
+
+def _retriever(dataset: Path, root: Path, retrieval: Retrieval) -> Retriever:
+    """Over the passages beside the file where it brings some, else over the project's corpus."""
+    beside = dataset.parent / PASSAGES
+    if beside.is_file():
+        return Retriever.embedding(read_jsonl(beside, Chunk), root / EMBEDDER, retrieval)
+    return Retriever.open(root / CHUNKS.parent, root / EMBEDDER, retrieval)
 
 
 def _brought(root: Path) -> set[str]:

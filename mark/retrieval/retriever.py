@@ -99,9 +99,23 @@ class Retriever:
             )
         return cls(chunks, vectors, Embedder(embedder), settings)
 
+    @classmethod
+    def embedding(cls, chunks: Sequence[Chunk], embedder: Path, settings: Retrieval) -> Retriever:
+        """A retriever over chunks that are embedded now.
+
+        Args:
+            chunks: At least one.
+            embedder: Folder of the embedding model.
+            settings: Weights and depth of the rankings.
+        """
+        from mark.models.loading import Embedder
+
+        encoder = Embedder(embedder)
+        return cls(chunks, encoder.encode([_embedded_text(chunk) for chunk in chunks]), encoder, settings)
+
     def over(self, chunks: Sequence[Chunk]) -> Retriever:
         """The same retrieval over other chunks, embedded now."""
-        vectors = self._encoder.encode([f"{chunk.heading}\n{chunk.text}" for chunk in chunks])
+        vectors = self._encoder.encode([_embedded_text(chunk) for chunk in chunks])
         return Retriever(chunks, vectors, self._encoder, self._settings)
 
     def search(
@@ -178,3 +192,7 @@ class Retriever:
             fused = fuse(rankings, weights, self._settings.rrf_k)
         best = sorted(fused, key=lambda row: (-fused[row], self._tie_order[row]))[:k]
         return [Hit(self._rows[row], fused[row], float(dense[row]), float(keywords[row])) for row in best]
+
+
+def _embedded_text(chunk: Chunk) -> str:
+    return f"{chunk.heading}\n{chunk.text}"

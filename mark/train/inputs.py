@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from mark.errors import DataError, MarkError
 from mark.files import (
     BASE_MODELS,
     CHUNKS,
+    PASSAGES,
     PLOTS,
     PRACTICE_PASSAGES,
     TRAIN_SFT,
@@ -58,6 +59,16 @@ class TrainInputs:
             checkpoints=root / paths.checkpoints,
             logs=root / paths.logs,
             plots=here / PLOTS / "train",
+        )
+
+    def on(self, folder: Path) -> TrainInputs:
+        """The same training on the examples and passages of another folder."""
+        return replace(
+            self,
+            train_file=folder / TRAIN_SFT.name,
+            val_file=folder / VAL_SFT.name,
+            chunks_file=folder / PASSAGES,
+            practice_file=folder / PRACTICE_PASSAGES.name,
         )
 
     def check(self) -> None:

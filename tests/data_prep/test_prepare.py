@@ -108,11 +108,14 @@ def test_generator_reads_a_collection_and_leaves_it_alone(
         settings(), retrieval(), ingest_settings(), 5, tiny_bert_dir, data / "held_out_sections.json"
     )
     generator = SFTDataGenerator(str(chroma), "pdf_docs", wired)
-    train, val = generator.generate_dataset(top_k=2, max_samples=8, val_split=0.25)
+    train, val = generator.generate_dataset(top_k=3, max_samples=8, val_split=0.25)
     assert train and len(train) <= 8 and len(val) <= 2
-    assert all(len(row.contexts) <= 2 for row in train)
+    assert {len(row.contexts) for row in train if row.kind == "answerable"} == {3}
     assert generator.save_jsonl(train, tmp_path / "train.jsonl") == len(train)
+    assert generator.save_jsonl(val, tmp_path / "val.jsonl") == len(val)
     assert read_jsonl(tmp_path / "train.jsonl", Example) == train
+    passages = {chunk.chunk_id for chunk in read_jsonl(tmp_path / "passages.jsonl", Chunk)}
+    assert {chunk_id for row in [*train, *val] for chunk_id in row.contexts} == passages
     after = {p.relative_to(chroma): p.read_bytes() for p in sorted(chroma.rglob("*")) if p.is_file()}
     assert before == after
 

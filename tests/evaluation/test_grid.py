@@ -60,8 +60,10 @@ def test_predictions_follow_their_threshold(result: EvalResult) -> None:
         if abs(row.refusal_probability - threshold) > 1e-5:
             assert row.refused == (row.refusal_probability >= threshold)
         assert (row.prediction == REFUSAL) == row.refused
-        expected = float(row.refused) if row.kind == "unanswerable" else row.token_f1
-        assert row.token_f1 == expected
+        if row.kind == "unanswerable":
+            assert row.token_f1 == float(row.refused)
+        elif row.refused:
+            assert row.token_f1 == 0.0
 
 
 def test_only_validation_questions_set_thresholds(result: EvalResult) -> None:
