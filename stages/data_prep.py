@@ -1,4 +1,4 @@
-"""chunks, embeddings, held_out_sections.json -> train_sft, val_sft, test_sft, ledger.json."""
+"""chunks, embeddings, held_out_sections, practice -> train/val/test_sft, practice_passages, ledger."""
 
 from __future__ import annotations
 

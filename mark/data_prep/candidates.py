@@ -61,13 +61,9 @@ def make_candidates(
             rng = random.Random(derived_seed(seed, "questions", name, chunk.chunk_id))
             for number, source in enumerate(sources):
                 for part, draft in enumerate(rule(source, rng)):
+                    named = f"{chunk.chunk_id}/{name}/{number}/{part}"
                     for candidate in _wordings(draft, source, name, rng):
-                        yield _named(candidate, f"{chunk.chunk_id}/{name}/{number}/{part}"), source
-
-
-def _named(candidate: Candidate, draft: str) -> Candidate:
-
-    return replace(candidate, draft=draft)
+                        yield replace(candidate, draft=named), source
 
 
 def _wordings(draft: Draft, source: Source, rule: str, rng: random.Random) -> list[Candidate]:

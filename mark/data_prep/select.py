@@ -240,14 +240,14 @@ class Selection:
 
     def _add_kind(self, questions: Iterator[Foreign], wanted: int) -> None:
         while wanted > 0:
-            batch = [q for _, q in zip(range(max(8, 2 * wanted)), questions, strict=False)]
+            batch = [q for _, q in zip(range(wanted), questions, strict=False)]  # no more: splits share a bank
             if not batch:
                 return
             found = self.shelf.retriever.search(
                 [q.question for q in batch], self.shelf.shown, self.shelf.allowed
             )
             for foreign, hits in zip(batch, found, strict=True):
-                if wanted == 0 or foreign.question in self.asked or not hits:
+                if foreign.question in self.asked or not hits:
                     continue
                 if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
                     continue

@@ -29,7 +29,7 @@ class Foreign:
     """A question without an answer."""
 
     question: str
-    rule: str  # "bank", "aspect" or "other_document"
+    rule: str  # "bank", "aspect", "other_document" or "practice"
     forbidden: re.Pattern[str] | None  # a passage with this might hold an answer after all
 
 
