@@ -240,7 +240,8 @@ class Selection:
 
     def _add_kind(self, questions: Iterator[Foreign], wanted: int) -> None:
         while wanted > 0:
-            batch = [q for _, q in zip(range(wanted), questions, strict=False)]  # no more: splits share a bank
+            # No more than wanted: the splits share a bank.
+            batch = [q for _, q in zip(range(wanted), questions, strict=False)]
             if not batch:
                 return
             found = self.shelf.retriever.search(

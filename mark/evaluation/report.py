@@ -103,7 +103,8 @@ def _unseen_line(metrics: Tree) -> Text:
 def verdict_sentence(entry: str, metrics: Tree) -> str:
     """One sentence: the verdict, what it rests on, and the smallest gain it could have seen."""
     group, verdict = metrics["verdict_on"], metrics["verdict"]
-    questions, clusters = metrics["counts"][group], metrics["clusters"]["judged"]
+    questions = metrics["counts"][group]
+    clusters = metrics["clusters"].get("judged", metrics["clusters"][group])  # older files count all
     gains = metrics["gain"].get(group, {})
     decisive = [gains[name] for name in DECISIVE if name in gains]
     reason = _VERDICTS[verdict]
@@ -114,7 +115,7 @@ def verdict_sentence(entry: str, metrics: Tree) -> str:
         reason = f"{clusters} clusters are too few, {metrics['clusters']['needed']} are needed"
     kind = {"handwritten": "hand-written ", "all": ""}[group]
     sentence = f"Verdict on {entry} + retrieval: {verdict}; {reason}"
-    sentence += f" ({questions} {kind}questions , {clusters} clusters of answerable ones"
+    sentence += f" ({questions} {kind}questions, {clusters} clusters of answerable ones"
     if decisive:
         smallest = max(gain["smallest_detectable"] for gain in decisive)
         sentence += f"; smallest token F1 gain it could have seen: {100 * smallest:.1f} points"

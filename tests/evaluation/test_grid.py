@@ -135,7 +135,7 @@ def test_the_table_names_every_cell_and_ends_with_the_verdict(result: EvalResult
         "Rule-made questions: 3",
     ):
         assert label in text
-    assert "Verdict on random_lora + retrieval: cannot tell; 3 clusters are too few, 4 are needed" in text
+    assert "Verdict on random_lora + retrieval: cannot tell; 2 clusters are too few, 4 are needed" in text
 
 
 def test_an_adapter_in_the_base_model_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

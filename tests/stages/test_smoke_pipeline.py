@@ -168,7 +168,18 @@ def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
 
 
 def test_from_a_collection_to_a_measured_model_outside_the_pipeline(project: Path) -> None:
-    mark(project, "data-prep", "--collection", "pdf_docs", "--out-dir", "out", "--top-k", "2", "--max-samples", "6")
+    mark(
+        project,
+        "data-prep",
+        "--collection",
+        "pdf_docs",
+        "--out-dir",
+        "out",
+        "--top-k",
+        "2",
+        "--max-samples",
+        "6",
+    )
     rows = [json.loads(line) for line in (project / "out/train_sft.jsonl").read_text().splitlines()]
     assert 0 < len(rows) <= 6 and all(len(row["contexts"]) <= 2 for row in rows)
     (project / "once.yaml").write_text("max_steps: 1\n")

@@ -250,7 +250,9 @@ def test_a_diverging_run_stops(tiny_llama_dir: Path, tmp_path: Path) -> None:
 def test_missing_data_names_the_command(tmp_path: Path, tiny_llama_dir: Path) -> None:
     inputs = make_inputs(tmp_path, tiny_llama_dir)
     inputs.train_file.unlink()
-    with pytest.raises(DataError, match=r"Training data not found: .*train\.jsonl; run `mark data-prep"):
+    with pytest.raises(
+        DataError, match=r"Training data not found: .*train\.jsonl; run `dvc repro data_prep`"
+    ):
         train(inputs, settings(), 7, tmp_path / "models/e", confirmed=True)
 
 
