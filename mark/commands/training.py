@@ -60,6 +60,13 @@ def run_training(request: TrainRequest, root: Path) -> str:
         if request.config is None and request.out_dir is None:
             raise ConfigError("--data needs --config FILE or --out-dir DIR; the DVC stage trains on data/")
         inputs = inputs.on(request.data)
+        needed = (inputs.train_file, inputs.val_file, inputs.chunks_file)
+        missing = [path.name for path in needed if not path.is_file()]
+        if missing:
+            raise ConfigError(
+                f"--data {request.data} lacks {', '.join(missing)}; "
+                f"`mark data-prep --collection pdf_docs --out-dir {request.data}` writes them"
+            )
     if request.config is not None or request.out_dir is not None:
         inputs = replace(inputs, plots=root / "runs/plots")  # plots/train belongs to the DVC stage
     if not request.confirmed:

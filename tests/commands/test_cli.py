@@ -36,6 +36,11 @@ def project(tmp_path: Path) -> Path:
     ("arguments", "expected"),
     [
         (["train", "--dry-run", "--confirm-run"], "--dry-run and --confirm-run contradict each other"),
+        (["train", "--data", "nowhere"], "--data needs --config FILE or --out-dir DIR"),
+        (
+            ["train", "--data", "nowhere", "--config", "conf/train/demo.yaml"],
+            "--data nowhere lacks train_sft.jsonl, val_sft.jsonl, passages.jsonl; `mark data-prep",
+        ),
         (
             ["train", "--config", "no.yaml"],
             "no.yaml is missing; the guarded recipe is conf/train/lora_sft.yaml",
