@@ -104,7 +104,7 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
         How many rows were written.
     """
     lines = [row.model_dump_json() for row in rows]
-    write_text(path, "".join(line + "\n" for line in lines))
+    write_text(path, "".join(line + "\n" for line in lines) or "\n")  # DVC warns of files without a byte
     return len(lines)
 
 

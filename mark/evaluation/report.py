@@ -104,7 +104,7 @@ def verdict_sentence(entry: str, metrics: Tree) -> str:
     """One sentence: the verdict, what it rests on, and the smallest gain it could have seen."""
     group, verdict = metrics["verdict_on"], metrics["verdict"]
     questions = metrics["counts"][group]
-    clusters = metrics["clusters"].get("judged", metrics["clusters"][group])  # older files count all
+    clusters = metrics["clusters"]["judged"]
     gains = metrics["gain"].get(group, {})
     decisive = [gains[name] for name in DECISIVE if name in gains]
     reason = _VERDICTS[verdict]

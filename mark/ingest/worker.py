@@ -29,7 +29,10 @@ def _limit_memory(megabytes: int) -> None:
         import resource
     except ImportError:  # no such limits on this system; the time limit remains
         return
-    resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+    except (OSError, ValueError):  # macOS has the call and refuses it
+        return
 
 
 def _page_text(text_page: Any, raw: Any) -> str:

@@ -14,6 +14,7 @@ from mark.files import BASE_MODELS, MODELS, git_root
 from mark.models.embedder import Embedder
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.quiet import quiet_progress
+from mark.models.source_file import base_sha256, read_source
 from mark.models.special_ids import set_special_ids
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def load_entry(
     base = entry_base(entry)
     if not (entry / _ADAPTER).is_file():
         raise ModelError(f"{entry} holds no {_ADAPTER}; run `dvc repro train` (or `dvc pull`)")
+    _check_base(entry, base)
     model, tokenizer = load_base(base, dtype, device)
     try:
         tuned = PeftModel.from_pretrained(model, entry, torch_device=str(device))
@@ -167,6 +169,19 @@ def preferred_dtype(device: torch.device | str) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     native = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     return torch.bfloat16 if native else torch.float32
+
+
+def _check_base(entry: Path, base: Path) -> None:
+    """An adapter on other weights than it was trained on loads, and answers worse without a word."""
+    _need_folder(base)
+    trained_on = json.loads((entry / "entry.json").read_text(encoding="utf-8")).get("base_sha256")
+    found = base_sha256(read_source(base))
+    if trained_on != found:
+        raise ModelError(
+            f"{entry} was trained on other weights ({str(trained_on)[:12]}...) than {base} holds "
+            f"({found[:12]}...); run `dvc repro train`, or bring that base back with `mark params` and "
+            "`dvc repro base_model`"
+        )
 
 
 def _check_adapter(model: PeftModel, entry: Path) -> None:

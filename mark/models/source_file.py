@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mark.errors import ModelError
-from mark.files import sha256_file, write_json
+from mark.files import sha256_file, sha256_text, write_json
 
 SOURCE_FILE = "SOURCE.json"
 
@@ -52,6 +52,14 @@ def read_source(folder: Path) -> Source:
     except (ValidationError, UnicodeDecodeError) as fault:
         reason = str(fault).splitlines()[0]
         raise ModelError(f"{path} is damaged ({reason}); run `dvc repro -f base_model`") from None
+
+
+def base_sha256(source: Source) -> str:
+    """One hash of a base model's weights: the file's own, or that of the list of shards."""
+    shards = {name: sha for name, sha in source.files.items() if name.endswith(".safetensors")}
+    if len(shards) == 1:
+        return next(iter(shards.values()))
+    return sha256_text("\n".join(f"{name} {sha}" for name, sha in sorted(shards.items())))
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mark.files import BASE_MODELS, sha256_text, whole_folder, write_json
-from mark.models.source_file import Source
+from mark.files import BASE_MODELS, whole_folder, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,14 +52,6 @@ class TrainResult:
     tokens_per_s: float  # real tokens a second of optimiser steps
     peak_memory_mb: int  # resident; on a GPU allocated there
     seconds: float  # validation and loading included
-
-
-def base_sha256(source: Source) -> str:
-    """One hash of a base model's weights: the file's own, or that of the list of shards."""
-    shards = {name: sha for name, sha in source.files.items() if name.endswith(".safetensors")}
-    if len(shards) == 1:
-        return next(iter(shards.values()))
-    return sha256_text("\n".join(f"{name} {sha}" for name, sha in sorted(shards.items())))
 
 
 def write_entry(

@@ -23,7 +23,7 @@ from mark.config import Train
 from mark.errors import MarkError
 from mark.files import write_json
 from mark.models.quiet import quiet_progress
-from mark.models.source_file import Source, read_source
+from mark.models.source_file import Source, base_sha256, read_source
 from mark.models.sources import verify_model
 from mark.seeding import seed_everything
 from mark.train.adapter import build_model
@@ -36,7 +36,7 @@ from mark.train.callbacks import (
 )
 from mark.train.checkpoints import newest_complete, step_of
 from mark.train.data import lengths, memory_mapped
-from mark.train.entry import Entry, TrainResult, base_sha256, write_entry
+from mark.train.entry import Entry, TrainResult, write_entry
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments

@@ -155,6 +155,7 @@ def write_entry(root: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     from mark.models.loading import load_base
+    from mark.models.source_file import base_sha256, read_source
     from mark.models.targets import lora_targets
 
     model, tokenizer = load_base(root / "models/base/random")
@@ -165,4 +166,5 @@ def write_entry(root: Path) -> None:
     entry = root / "models/random_lora"
     get_peft_model(model, config).save_pretrained(entry)
     tokenizer.save_pretrained(entry)
-    write_json(entry / "entry.json", {"base": "random"})
+    weights = base_sha256(read_source(root / "models/base/random"))
+    write_json(entry / "entry.json", {"base": "random", "base_sha256": weights})

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mark.errors import ModelError
 from mark.models.loading import load_base, load_entry, load_model, preferred_dtype
+from mark.models.source_file import base_sha256, read_source
 from mark.models.targets import lora_targets
 
 
@@ -29,7 +30,8 @@ def project(tiny_llama_dir: Path, tmp_path: Path) -> Path:
     entry = tmp_path / "models/random_lora"
     get_peft_model(model, config).save_pretrained(entry)
     tokenizer.save_pretrained(entry)
-    (entry / "entry.json").write_text(json.dumps({"base": "random"}))
+    weights = base_sha256(read_source(tmp_path / "models/base/random"))
+    (entry / "entry.json").write_text(json.dumps({"base": "random", "base_sha256": weights}))
     return tmp_path
 
 
@@ -140,3 +142,10 @@ def test_damaged_entries(project: Path) -> None:
     (entry / "entry.json").unlink()
     with pytest.raises(ModelError, match=r"holds no entry\.json"):
         load_entry(entry)
+
+
+def test_entry_on_other_weights_than_it_was_trained_on(project: Path) -> None:
+    entry = project / "models/random_lora/entry.json"
+    entry.write_text(json.dumps({"base": "random", "base_sha256": "0" * 64}))
+    with pytest.raises(ModelError, match=r"trained on other weights \(000000000000\.\.\.\)"):
+        load_entry(entry.parent)
