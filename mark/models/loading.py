@@ -102,7 +102,8 @@ def load_entry(
     _check_base(entry, base)
     model, tokenizer = load_base(base, dtype, device)
     try:
-        tuned = PeftModel.from_pretrained(model, entry, torch_device=str(device))
+        with quiet_progress():
+            tuned = PeftModel.from_pretrained(model, entry, torch_device=str(device))
     except LOAD_FAULTS as fault:
         raise _unreadable(entry, fault, stage="train") from None
     _check_adapter(tuned, entry)

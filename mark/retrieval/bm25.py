@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -59,6 +60,7 @@ class KeywordIndex:
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG
         self._size = len(chunks)
         self._index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
         self._index.index([tokenise(indexed_text(chunk)) for chunk in chunks], show_progress=False)

@@ -7,12 +7,12 @@ from tempfile import TemporaryDirectory
 
 from mark.config import Train
 from mark.errors import GuardError
+from mark.models.quiet import quiet_progress
 from mark.train.data import lengths
 from mark.train.guard import check_guards
 from mark.train.hardware import free_memory_bytes, peak_memory
 from mark.train.inputs import TrainInputs
 from mark.train.plan import Plan, disk_bytes, output_places
-from mark.train.run import quiet_training
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens, typical_timing
 
@@ -22,7 +22,7 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
     guard = _guard_sentence(settings)
     if settings.max_steps == 0 or (settings.epochs == 0 and settings.max_steps < 0):
         settings = settings.model_copy(update={"epochs": 1.0, "max_steps": -1})
-    with quiet_training(), TemporaryDirectory() as scratch:
+    with quiet_progress(), TemporaryDirectory() as scratch:
         free = free_memory_bytes()
         work = load_workload(inputs, settings, seed)
         asked = Schedule.of(settings, len(work.train_rows))

@@ -9,7 +9,6 @@ import resource
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> TrainResu
     """Train and write the entry; the guards have been passed. See `mark.train.train`."""
     started = time.monotonic()
     folder = inputs.checkpoints / run_key(inputs, settings, seed)[:16]
-    with _locked(folder), quiet_training():
+    with _locked(folder), quiet_progress():
         try:
             result = _Run(inputs, settings, seed, out, folder).execute(started)
         except torch.OutOfMemoryError:
@@ -240,11 +239,3 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
         if not folder.exists():
             Path(lock.lock_file).unlink(missing_ok=True)
-
-
-@contextmanager
-def quiet_training() -> Iterator[None]:
-    """Our own progress line instead of transformers' bars and notes."""
-    with quiet_progress(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
