@@ -27,7 +27,8 @@ _BOUND = math.log(1e9)  # probabilities are told apart up to these log-odds, bot
 
 
 FEATURES = ("refusal_log_odds", "mean_logprob", "similarity")
-_EACH = 10  # answerable and unanswerable questions below which no weights are fitted
+_EACH = 10  # answerable and unanswerable questions below which nothing is fitted
+_EVEN = 0.5  # the threshold where nothing is fitted: more likely refused than not
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float  # refuse from this refusal probability on; above 1: never
+    fitted: bool  # False: too few questions, so the model's own probability decides, at one half
     model: RefusalModel
     mean_f1: float
     answerable: int
@@ -116,11 +118,9 @@ def is_refusal(text: str) -> bool:
 def fit(evidence: Sequence[Evidence], f1_if_answered: Sequence[float], kinds: Sequence[Kind]) -> Calibration:
     """Fit the weights, then choose the threshold with the largest refusal recall minus false refusals.
 
-    With fewer than ten questions of either kind no weights are fitted: the model's own probability stands.
-
-    Thresholds between two neighbouring probabilities decide alike; of each such stretch the middle in
-    log-odds stands for it. Where neighbouring stretches tie for the best, the middle of all of them is
-    taken; of several separate ties, the widest, then the highest.
+    With fewer than ten questions of either kind nothing is fitted (two unanswerable questions once made a
+    model refuse nine of ten answerable ones): it refuses where its own probability of doing so is at least
+    one half, and `fitted` is False.
 
     Args:
         evidence: Of each calibration question; a feature is used where all have it.
@@ -139,16 +139,17 @@ def fit(evidence: Sequence[Evidence], f1_if_answered: Sequence[float], kinds: Se
     """
     if not (0 < len(evidence) == len(f1_if_answered) == len(kinds)):
         raise ValueError("calibration needs as much evidence as scores and kinds, and at least one of each")
-    model = _weights(evidence, kinds)
+    enough = min(list(kinds).count("answerable"), list(kinds).count("unanswerable")) >= _EACH
+    model = _weights(evidence, kinds) if enough else PLAIN
     p = np.asarray([model.probability(item) for item in evidence], dtype=np.float64)
     answerable = np.array([kind == "answerable" for kind in kinds])
     f1 = np.where(answerable, np.asarray(f1_if_answered, dtype=np.float64), 0.0)
-    edges = [-math.inf, *np.unique(_log_odds(p)).tolist(), math.inf]
-    curve = [_point(_middle(low, high), p, f1, answerable) for low, high in pairwise(edges)]
-    first, last = _best_plateau(np.array([_separation(point) for point in curve]), edges)
-    threshold = _middle(edges[first], edges[last + 1])
+    threshold, curve = search_threshold(p, f1, answerable)
+    if not enough:
+        threshold = _EVEN
     return Calibration(
         threshold=threshold,
+        fitted=enough,
         model=model,
         mean_f1=_point(threshold, p, f1, answerable).mean_f1,
         answerable=int(answerable.sum()),
@@ -157,11 +158,34 @@ def fit(evidence: Sequence[Evidence], f1_if_answered: Sequence[float], kinds: Se
     )
 
 
+def search_threshold(
+    p: NDArray[np.float64], f1: NDArray[np.float64], answerable: NDArray[np.bool_]
+) -> tuple[float, list[CurvePoint]]:
+    """The threshold with the largest refusal recall minus false refusals.
+
+    Thresholds between two neighbouring probabilities decide alike; of each such stretch the middle in
+    log-odds stands for it. Where neighbouring stretches tie for the best, the middle of all of them is
+    taken; of several separate ties, the widest, then the highest.
+
+    Args:
+        p: [N], refusal probabilities.
+        f1: [N], token F1 of the answers, were they given; 0 for unanswerable questions.
+        answerable: [N].
+
+    Returns:
+        The threshold and what each would have scored.
+
+    Source: Youden 1950, Index for rating diagnostic tests.
+    """
+    edges = [-math.inf, *np.unique(_log_odds(p)).tolist(), math.inf]
+    curve = [_point(_middle(low, high), p, f1, answerable) for low, high in pairwise(edges)]
+    first, last = _best_plateau(np.array([_separation(point) for point in curve]), edges)
+    return _middle(edges[first], edges[last + 1]), curve
+
+
 def _weights(evidence: Sequence[Evidence], kinds: Sequence[Kind]) -> RefusalModel:
     """Ridge-penalised logistic regression on standardised features, both kinds weighing the same."""
     unanswerable = np.array([kind == "unanswerable" for kind in kinds])
-    if min(unanswerable.sum(), (~unanswerable).sum()) < _EACH:
-        return PLAIN
     from sklearn.linear_model import LogisticRegression
 
     rows = [item.values() for item in evidence]

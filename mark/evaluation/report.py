@@ -70,7 +70,7 @@ def summary(entry: str, metrics: Tree) -> Group:
     ]
     parts += [_retrieval_line(title, metrics, group) for group, title in _GROUPS.items()]
     parts += [_gain_line(title, metrics, group) for group, title in _GROUPS.items()]
-    parts += [_seen_line(metrics), _unseen_line(metrics)]
+    parts += [_seen_line(metrics), _unseen_line(metrics), _refusal_line(metrics)]
     parts.append(Text(verdict_sentence(entry, metrics), style="bold"))
     return Group(*[part for part in parts if not isinstance(part, Text) or part.plain])
 
@@ -83,6 +83,17 @@ def _seen_line(metrics: Tree) -> Text:
         "Training questions on the tested documents (never on a tested section): " + ", ".join(parts)
         if parts
         else ""
+    )
+
+
+def _refusal_line(metrics: Tree) -> Text:
+    """Says so where no refusal rule could be fitted."""
+    if all(metrics["refusal_fitted"].values()):
+        return Text("")
+    return Text(
+        "Refusing is not calibrated: fewer than 10 answerable or 10 unanswerable among the "
+        f"{metrics['counts']['validation']} validation questions, so each model refuses where it is more "
+        "likely to than not"
     )
 
 

@@ -79,6 +79,7 @@ def summarise(
     metrics["clusters"]["needed"] = settings.min_clusters
     metrics["confidence"] = settings.confidence
     metrics["refusal_threshold"] = {name: c.threshold for name, c in calibrations.thresholds.items()}
+    metrics["refusal_fitted"] = {name: c.fitted for name, c in calibrations.thresholds.items()}
     metrics["refusal_weights"] = {name: dict(c.model.weights) for name, c in calibrations.thresholds.items()}
     metrics["test_documents_seen_in_training"] = {
         name: asked.train_rows.get(name, 0) for name in sorted({q.document for q in asked.test if q.document})

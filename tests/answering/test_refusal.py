@@ -2,65 +2,87 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mark.answering.refusal import NEVER, PLAIN, Calibration, Evidence, RefusalModel, fit, is_refusal
+from mark.answering.refusal import (
+    NEVER,
+    PLAIN,
+    CurvePoint,
+    Evidence,
+    RefusalModel,
+    fit,
+    is_refusal,
+    search_threshold,
+)
 from mark.records import Kind
 
 A: Kind = "answerable"
 U: Kind = "unanswerable"
 
 
-def fitted(probabilities: list[float], f1: list[float], kinds: list[Kind]) -> Calibration:
-    """Few questions: the model's own probability stands, only the threshold is fitted."""
-    found = fit([Evidence(p) for p in probabilities], f1, kinds)
-    assert found.model == PLAIN
-    return found
+def searched(
+    probabilities: list[float], f1: list[float], kinds: list[Kind]
+) -> tuple[float, list[CurvePoint], float]:
+    """Threshold, curve, and the mean F1 that the threshold earns."""
+    answerable = np.array([kind == A for kind in kinds])
+    threshold, curve = search_threshold(np.array(probabilities), np.where(answerable, f1, 0.0), answerable)
+    refused = np.array(probabilities) >= threshold
+    return threshold, curve, float(np.where(answerable, np.where(refused, 0.0, f1), refused).mean())
 
 
 def test_the_threshold_separates_what_can_be_separated() -> None:
     # Refusing .9 and .8 earns 2, answering the rest .6 + .7 + .5: (2 + 1.8) / 5 = .76. Nothing beats it.
-    found = fitted([0.9, 0.8, 0.1, 0.05, 0.5], [0, 0, 0.6, 0.7, 0.5], [U, U, A, A, A])
+    threshold, curve, mean_f1 = searched([0.9, 0.8, 0.1, 0.05, 0.5], [0, 0, 0.6, 0.7, 0.5], [U, U, A, A, A])
     # The middle of .5 and .8 in log-odds: odds sqrt(1 * 4) = 2, probability 2/3.
-    assert found.threshold == pytest.approx(2 / 3, abs=1e-9)
-    assert found.mean_f1 == 0.76
-    assert (found.answerable, found.unanswerable) == (3, 2)
+    assert threshold == pytest.approx(2 / 3, abs=1e-9)
+    assert mean_f1 == pytest.approx(0.76)
     # One point a distinct decision: refuse 5, 4, 3, 2, 1 or 0 of them.
-    assert [point.mean_f1 for point in found.curve] == [0.4, 0.54, 0.66, 0.76, 0.56, 0.36]
-    assert [point.refusal_recall for point in found.curve] == [1, 1, 1, 1, 0.5, 0]
-    assert [point.false_refusals for point in found.curve] == pytest.approx(
-        [1, 2 / 3, 1 / 3, 0, 0, 0], abs=1e-6
-    )
+    assert [point.mean_f1 for point in curve] == [0.4, 0.54, 0.66, 0.76, 0.56, 0.36]
+    assert [point.refusal_recall for point in curve] == [1, 1, 1, 1, 0.5, 0]
+    assert [point.false_refusals for point in curve] == pytest.approx([1, 2 / 3, 1 / 3, 0, 0, 0], abs=1e-6)
 
 
 def test_neighbouring_ties_give_the_middle_of_them_all() -> None:
     # At .5 one of two answerable and one of two unanswerable stand: above and below it recall minus false
     # refusals is .5, so .2 to .8 is one plateau: odds 1/4 and 4, middle 1, probability 1/2.
-    found = fitted([0.2, 0.5, 0.5, 0.8], [1.0, 0.0, 0.0, 0.0], [A, A, U, U])
-    assert found.threshold == pytest.approx(0.5, abs=1e-9)
+    threshold, _, _ = searched([0.2, 0.5, 0.5, 0.8], [1.0, 0.0, 0.0, 0.0], [A, A, U, U])
+    assert threshold == pytest.approx(0.5, abs=1e-9)
 
 
 def test_a_weak_model_is_not_made_to_refuse_everything() -> None:
     # Refusing all earns mean F1 .5, refusing .9 alone only .35 = (1 + .2 + .2 + 0) / 4; it still separates
     # better: recall .5, false refusals 0. The middle of odds 9 and 1/4 is 1.5, probability .6.
-    found = fitted([0.9, 0.2, 0.2, 0.1], [0.0, 0.2, 0.2, 0.0], [U, A, A, U])
-    assert found.threshold == pytest.approx(0.6, abs=1e-9)
-    assert found.mean_f1 == 0.35
+    threshold, _, mean_f1 = searched([0.9, 0.2, 0.2, 0.1], [0.0, 0.2, 0.2, 0.0], [U, A, A, U])
+    assert threshold == pytest.approx(0.6, abs=1e-9)
+    assert mean_f1 == pytest.approx(0.35)
 
 
 def test_never_refuse_and_always_refuse() -> None:
-    never = fitted([1.0, 0.2], [0.5, 0.5], [A, A])
-    assert never.threshold == NEVER and not never.decide(Evidence(1.0))[0]
-    always = fitted([0.0, 0.2], [0.0, 0.0], [U, U])
-    assert always.decide(Evidence(0.0))[0] and always.mean_f1 == 1.0
+    never, _, _ = searched([1.0, 0.2], [0.5, 0.5], [A, A])
+    assert never == NEVER
+    always, _, mean_f1 = searched([0.0, 0.2], [0.0, 0.0], [U, U])
+    assert always == 0.0 and mean_f1 == 1.0
+
+
+def test_few_questions_fit_nothing() -> None:
+    # Nine unanswerable ones are too few; their low probabilities would have put the threshold below .1.
+    evidence = [Evidence(0.1, -0.5, 0.2)] * 9 + [Evidence(0.05, -0.5, 0.8)] * 20
+    few = fit(evidence, [0.5] * 29, [U] * 9 + [A] * 20)
+    assert (few.fitted, few.threshold, few.model) == (False, 0.5, PLAIN)
+    assert (few.answerable, few.unanswerable) == (20, 9)
+    assert [few.decide(Evidence(p))[0] for p in (0.49, 0.5)] == [False, True]
+    enough = fit([*evidence, Evidence(0.1, -0.5, 0.2)], [0.5] * 30, [U] * 9 + [A] * 20 + [U])
+    assert enough.fitted and enough.decide(evidence[0])[0] and not enough.decide(evidence[-1])[0]
 
 
 def test_scores_of_unanswerable_questions_are_ignored() -> None:
-    assert fitted([0.9, 0.1], [1.0, 1.0], [U, A]) == fitted([0.9, 0.1], [0.0, 1.0], [U, A])
+    few = [Evidence(0.9), Evidence(0.1)]
+    assert fit(few, [1.0, 1.0], [U, A]) == fit(few, [0.0, 1.0], [U, A])
 
 
 def test_shares_without_questions_are_absent() -> None:
-    assert {point.refusal_recall for point in fitted([0.5], [1.0], [A]).curve} == {None}
+    assert {point.refusal_recall for point in searched([0.5], [1.0], [A])[1]} == {None}
 
 
 def test_unequal_lists_are_our_own_mistake() -> None:
