@@ -9,7 +9,8 @@ import pikepdf
 import pytest
 
 from mark.ingest.layout import RawDocument
-from mark.ingest.pdf import _Reading, read_pdf, read_pdfs
+from mark.ingest.pdf import read_pdf, read_pdfs
+from mark.ingest.reading import Reading
 from mark.ingest.report import REMEDIES, QuarantinedFile
 
 LINES = ["Article 1 Scope", "This contract applies to all deliveries of bread."]
@@ -164,6 +165,6 @@ def test_lines_carry_their_print(tmp_path, settings):
 
 def test_page_at_fault_is_the_one_being_read():
     output = b'{"kind": "document", "pages": 5, "title": ""}\n{"kind": "page", "page": 1, "text": ""}\n{"kin'
-    reading = _Reading.parse(output)
+    reading = Reading.parse("pdfium", output)
     assert reading.page_at_fault == 2  # page 1 came through whole
     assert not reading.complete
