@@ -19,7 +19,7 @@ from mark.files import sha256_file
 from mark.ingest.backends import check_backend
 from mark.ingest.layout import RawDocument, RawLine, RawPage
 from mark.ingest.reading import Job, Reading, run
-from mark.ingest.report import REMEDIES, QuarantinedFile, page_ranges
+from mark.ingest.report import REMEDIES, QuarantinedFile
 from mark.ingest.scans import count_inked, missing_for_ocr, needs_ocr, recognise
 from mark.records import Quarantine
 
@@ -153,16 +153,16 @@ class PdfReader:
         return _document(path, name, reading, pages)
 
     def _attempt(self, path: Path, password: str | None) -> tuple[Reading, list[str]]:
-        """Read a file, with pypdf what pdfium cannot read; also what the report should say of it."""
+        """Read a file, with pypdf where pdfium cannot; also what the report should say of it.
+
+        A single damaged page has no second try: pypdf leaves such pages out and numbers the rest anew.
+        """
         settings = self.settings
         first = run(Job(settings.reader, path, password), settings)
         if settings.reader != "pdfium":
             return first, []
         if first.fault is not None and first.fault[0] in _SECOND_TRY:
             return _rescued_file(first, run(Job("pypdf", path, password), settings))
-        if first.fault is None and first.damaged:
-            second = run(Job("pypdf", path, password, tuple(first.damaged)), settings)
-            return first, _rescue_pages(first, second)
         return first, []
 
     def _sort(self, path: Path, reading: Reading, password: str | None) -> _Sorted:
@@ -201,24 +201,19 @@ class PdfReader:
 
 
 def _rescued_file(first: Reading, second: Reading) -> tuple[Reading, list[str]]:
+    """The second reading where it holds all pages and anything on them, else the first with both reasons."""
     assert first.fault is not None
     code, detail = first.fault
-    if second.fault is None and any(row["text"].strip() or row["images"] for row in second.texts):
+    if second.fault is not None:
+        why = second.fault[1]
+    elif first.pages is not None and second.pages != first.pages:
+        why = f"{second.pages} pages of {first.pages}"
+    elif not any(row["text"].strip() or row["images"] for row in second.texts):
+        why = "nothing found"
+    else:
         return second, [f"pdfium could not read it: {code} ({detail}); pypdf did"]
-    why = second.fault[1] if second.fault is not None else "found nothing"
     first.fault = (code, f"{detail}; second try with pypdf: {why}")
     return first, []
-
-
-def _rescue_pages(first: Reading, second: Reading) -> list[str]:
-    """Put the pages that pypdf could read among those that pdfium could."""
-    rescued = [row for row in second.texts if row["page"] in first.damaged]
-    for row in rescued:
-        del first.damaged[row["page"]]
-    first.texts = sorted([*first.texts, *rescued], key=lambda row: int(row["page"]))
-    if not rescued:
-        return []
-    return [f"pdfium could not read page {page_ranges([row['page'] for row in rescued])}; pypdf did"]
 
 
 def _document(path: Path, name: str, reading: Reading, pages: _Sorted) -> RawDocument:
@@ -243,13 +238,19 @@ def _document(path: Path, name: str, reading: Reading, pages: _Sorted) -> RawDoc
 def _without_text(name: str, pages: _Sorted, reading: Reading) -> QuarantinedFile:
     scans = [page for page, why in sorted(pages.dropped.items()) if why == "needs_ocr"]
     if scans:
-        detail = "; ".join([f"{len(scans)} pages of images", *pages.notes])
+        detail = "; ".join([f"{_pages(len(scans))} of images", *pages.notes])
         return _quarantined(name, "needs_ocr", detail, reading.pages, scans[0])
     if len(reading.damaged) == reading.pages:
         return _quarantined(name, "corrupt", "no page can be read", reading.pages, 1)
     empty = sum(why == "nothing_recognised" for why in pages.dropped.values())
     recognised = f", {empty} of them images in which no text was recognised" if empty else ""
-    return _quarantined(name, "no_text", f"no text on {reading.pages} pages{recognised}", reading.pages)
+    return _quarantined(
+        name, "no_text", f"no text on {_pages(reading.pages or 0)}{recognised}", reading.pages
+    )
+
+
+def _pages(count: int) -> str:
+    return f"{count} page" if count == 1 else f"{count} pages"
 
 
 def _title(metadata: str) -> str:

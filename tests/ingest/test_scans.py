@@ -146,7 +146,7 @@ def test_images_without_print_are_named_so(tmp_path, text_pdf, settings):
     assert isinstance(bad, QuarantinedFile)
     assert (bad.code, bad.detail) == (
         "no_text",
-        "no text on 1 pages, 1 of them images in which no text was recognised",
+        "no text on 1 page, 1 of them images in which no text was recognised",
     )
 
 
