@@ -69,7 +69,9 @@ BACKENDS = {
         "MARK_DOCLING_PYTHON",
     ),
     "ocrmypdf": Backend(
-        _FOLDER / "ocrmypdf.py", ("ocrmypdf", "pikepdf"), "`.venv/bin/pip install 'mark[ocr]'`"
+        _FOLDER / "ocrmypdf.py",
+        ("ocrmypdf", "pikepdf"),
+        "`.venv/bin/pip install -c requirements.lock -e '.[ocr]'`",
     ),
 }
 

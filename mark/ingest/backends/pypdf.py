@@ -86,8 +86,9 @@ def _lines(text: str) -> list[list[int]]:
 
 
 def _is_image(page: Any, operands: Any) -> bool:
-    objects = (page.get("/Resources") or {}).get_object().get("/XObject") or {}
-    found = objects.get_object().get(operands[0]) if objects else None
+    resources: Any = page.get("/Resources")
+    objects: Any = None if resources is None else resources.get_object().get("/XObject")
+    found: Any = None if objects is None else objects.get_object().get(operands[0])
     return found is not None and found.get_object().get("/Subtype") == "/Image"
 
 
