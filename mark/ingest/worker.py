@@ -142,8 +142,33 @@ def _printed_rows(page: Any, items: list[Any], raw: Any) -> float:
     return printed / max(len(rows[::2]), 1)
 
 
-def _read_page(document: Any, raw: Any, index: int, scan: _Scan) -> dict[str, Any]:
+def _upright(document: Any, raw: Any, index: int) -> Any:
+    """The page in the orientation in which it is shown.
+
+    pdfium gives positions as if a page were not turned. So a turned page is redrawn, in memory, with its
+    content turned instead, and loaded anew.
+    """
     page = document[index]
+    turn = page.get_rotation()
+    if turn == 0:
+        return page
+    left, bottom, right, top = page.get_bbox()
+    matrix, box = {
+        90: ((0, -1, 1, 0, -bottom, right), (0, 0, top - bottom, right - left)),
+        180: ((-1, 0, 0, -1, right, top), (0, 0, right - left, top - bottom)),
+        270: ((0, 1, -1, 0, top, -left), (0, 0, top - bottom, right - left)),
+    }[turn]
+    if not raw.FPDFPage_TransFormWithClip(page, raw.FS_MATRIX(*matrix), None):
+        return page  # it has no content
+    page.set_mediabox(*box)
+    page.set_cropbox(*box)
+    page.set_rotation(0)
+    page.close()
+    return document[index]
+
+
+def _read_page(document: Any, raw: Any, index: int, scan: _Scan) -> dict[str, Any]:
+    page = _upright(document, raw, index)
     text_page = page.get_textpage()
     text = _page_text(text_page, raw)
     lines = _lines(text_page, raw, text)

@@ -233,6 +233,34 @@ def test_lines_carry_their_print(tmp_path, settings):
     assert heading.left == pytest.approx(72, abs=2)
 
 
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_lines_of_a_turned_page_stand_where_they_are_shown(tmp_path, text_pdf, settings, turn):
+    """The content lies on its side (or on its head) and /Rotate sets it upright again."""
+    plain = text_pdf(tmp_path / "plain.pdf", LINES, LINES)
+    turned = {  # moves the content of a 595 x 842 page onto the turned sheet
+        90: ((0, 1, -1, 0, 842 + 10, 20), (10, 20, 852, 615)),
+        180: ((-1, 0, 0, -1, 595 + 10, 842 + 20), (10, 20, 605, 862)),
+        270: ((0, -1, 1, 0, 10, 595 + 20), (10, 20, 852, 615)),
+    }
+    matrix, box = turned[turn]
+    with pikepdf.open(plain) as pdf:
+        page = pdf.pages[0]
+        page.contents_add(f"q {' '.join(map(str, matrix))} cm".encode(), prepend=True)
+        page.contents_add(b"Q")
+        page.MediaBox = [0, 0, 1000, 1000]
+        page.CropBox = list(box)
+        page.rotate(turn, relative=False)
+        pdf.save(tmp_path / "turned.pdf")
+    wanted, found = (read_pdf(path, tmp_path, settings()) for path in (plain, tmp_path / "turned.pdf"))
+    assert isinstance(wanted, RawDocument) and isinstance(found, RawDocument)
+    assert [page.text.split() for page in found.pages] == [page.text.split() for page in wanted.pages]
+    for mine, line in zip(found.pages[0].lines, wanted.pages[0].lines, strict=True):
+        assert (mine.left, mine.right, mine.baseline) == pytest.approx(
+            (line.left, line.right, line.baseline), abs=0.2
+        )
+    assert found.pages[1] == wanted.pages[1]
+
+
 def test_page_at_fault_is_the_one_being_read():
     output = b'{"kind": "document", "pages": 5, "title": ""}\n{"kind": "page", "page": 1, "text": ""}\n{"kin'
     reading = Reading.parse("pdfium", output)

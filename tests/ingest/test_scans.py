@@ -136,6 +136,8 @@ def test_recognition_turns_pages_and_opens_locked_files(tmp_path, picture, setti
     result = read_pdf(tmp_path / "locked.pdf", tmp_path, settings(ocr="always"), "pässword")
     assert isinstance(result, RawDocument)
     assert "seller shall deliver the bread" in result.pages[0].text
+    baselines = [line.baseline for line in result.pages[0].lines]
+    assert len(baselines) >= 20 and baselines == sorted(baselines, reverse=True)
 
 
 @needs_programs
