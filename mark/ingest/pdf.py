@@ -189,11 +189,11 @@ class PdfReader:
             pages.notes.append(fault)
         for row in scans:
             new = found.get(row["page"])
-            if new is None:
-                pages.dropped[row["page"]] = "needs_ocr"
-            elif count_inked(new["text"]) > count_inked(row["text"]):
+            if new is not None and count_inked(new["text"]) > count_inked(row["text"]):
                 pages.texts[row["page"]] = new | {"label": row["label"]}
                 pages.recognised.append(row["page"])
+            elif new is None or fault:
+                pages.dropped[row["page"]] = "needs_ocr"
             elif count_inked(row["text"]):
                 pages.texts[row["page"]] = row  # a picture without print: the page's text is all there is
             else:

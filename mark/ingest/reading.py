@@ -54,6 +54,7 @@ class Reading:
     title: str = ""
     texts: list[dict[str, Any]] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)  # physical page -> what is wrong
+    notes: list[str] = field(default_factory=list)
     fault: tuple[Quarantine, str] | None = None
     complete: bool = False
 
@@ -77,6 +78,8 @@ class Reading:
                 reading.texts.append(row)
             elif kind == "damaged":
                 reading.damaged[row["page"]] = row["detail"]
+            elif kind == "note":
+                reading.notes.append(row["detail"])
             elif kind == "unusable":
                 raise ConfigError(row["detail"])
             elif kind == "fault":

@@ -87,7 +87,7 @@ def recognise(
         password: Opens the file.
 
     Returns:
-        Physical page -> its new row, and what went wrong ("" where nothing did).
+        Physical page -> its new row, and what went wrong on some or all pages ("" where nothing did).
     """
     pages = tuple(row["page"] for row in rows)
     limit = settings.timeout_s + settings.ocr_page_timeout_s * len(pages)
@@ -106,4 +106,5 @@ def recognise(
         again = run(Job("pdfium", out, None, pages), settings)
         if again.fault is not None:
             return {}, f"text recognition wrote a PDF that cannot be read: {again.fault[1]}"
-    return {row["page"]: row for row in again.texts}, ""
+    late = "; ".join(f"text recognition took {note}" for note in done.notes)
+    return {row["page"]: row for row in again.texts}, late

@@ -153,6 +153,15 @@ def test_images_without_print_are_named_so(tmp_path, text_pdf, settings):
 
 
 @needs_programs
+def test_pages_that_take_too_long_are_not_called_empty(tmp_path, picture, settings):
+    path = scan_pdf(tmp_path / "scan.pdf", picture, STAMP)  # its stamp must not pass as its text
+    bad = read_pdf(path, tmp_path, settings(ocr="always", ocr_page_timeout_s=0.02, timeout_s=240.0))
+    assert isinstance(bad, QuarantinedFile)
+    assert bad.code == "needs_ocr"
+    assert bad.detail == "1 page of images; text recognition took more than 0.02 s on 1 page"
+
+
+@needs_programs
 def test_a_recognition_that_fails_says_why(tmp_path, picture, settings):
     path = scan_pdf(tmp_path / "scan.pdf", picture)
     bad = read_pdf(path, tmp_path, settings(ocr="always", memory_mb=64, reader="pypdf"))

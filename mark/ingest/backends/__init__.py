@@ -13,6 +13,9 @@ the rows are JSON objects, told apart by `kind`:
 - `damaged`: a `page` that cannot be read, with `detail`.
 - `fault`: the file cannot be read: a quarantine `code` and `detail`; last.
 
+- `note`: something for the report, in `detail`.
+- `unusable`: no file can be read, as models are missing; `detail` is the line that people see.
+
 A backend that ends without an exception is complete. OCRmyPDF's rows carry no pages: it writes a PDF
 with a text layer, which the default backend reads.
 """

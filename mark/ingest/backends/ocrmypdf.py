@@ -7,17 +7,20 @@ rendered, stamp and all, and recognised as a whole.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
 def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Write `job["out"]`; the rows are empty or a fault."""
+    """Write `job["out"]`; a row is a fault, or a note of pages that took too long."""
     import ocrmypdf
     import ocrmypdf.exceptions
 
     source = _decrypted(job)
+    late = _Late()
+    logging.getLogger("ocrmypdf").addHandler(late)
     try:
         ocrmypdf.ocr(
             source,
@@ -30,6 +33,7 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
             output_type="pdf",
             optimize=0,
             jobs=1,
+            use_threads=True,  # so that its log lines pass through this process
             tesseract_timeout=job["page_timeout_s"],
             invalidate_digital_signatures=True,
             progress_bar=False,
@@ -37,6 +41,21 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     except ocrmypdf.exceptions.ExitCodeException as fault:
         detail = " ".join(f"{type(fault).__name__}: {fault}".split())[:200]
         yield {"kind": "fault", "code": "needs_ocr", "detail": detail}
+        return
+    if late.count:
+        pages = "1 page" if late.count == 1 else f"{late.count} pages"
+        yield {"kind": "note", "detail": f"more than {job['page_timeout_s']:g} s on {pages}"}
+
+
+class _Late(logging.Handler):
+    """Counts the pages that Tesseract gave up: OCRmyPDF goes on without their text and only logs it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += "took too long to OCR" in record.getMessage()
 
 
 def _decrypted(job: dict[str, Any]) -> Path:
