@@ -51,7 +51,11 @@ def options(
 
 @app.command()
 def add(
-    paths: list[Path], no_dvc: Annotated[bool, typer.Option(help="Copy only; no `dvc add`.")] = False
+    paths: list[Path],
+    no_dvc: Annotated[bool, typer.Option(help="Copy only; no `dvc add`.")] = False,
+    password: Annotated[
+        bool, typer.Option("--password", help="Ask for their password (or read it from a pipe).")
+    ] = False,
 ) -> None:
     """Put PDFs (files or folders) into data/pdfs.
 
@@ -60,10 +64,34 @@ def add(
     from mark.corpus.user_files import add_pdfs
 
     names = add_pdfs(paths, git_root(), dvc=not no_dvc)
+    if password:
+        from mark.commands.passwords import ask_password, set_password
+
+        set_password(names, ask_password(names), git_root())
     typer.echo(
         f"{len(names)} in data/pdfs: {', '.join(names)}; "
         "use them with `mark params corpus=folder`, then `make repro`"
     )
+
+
+@app.command("password")
+def password_of(
+    names: list[str],
+    forget: Annotated[bool, typer.Option("--forget", help="Delete it instead.")] = False,
+) -> None:
+    """Remember the password of PDFs in data/pdfs: asked for, or read from a pipe, never an argument.
+
+    It stays in .mark/, which git and DVC do not see.
+
+    Example: `mark password lease.pdf`
+    """
+    from mark.commands.passwords import ask_password, forget_password, set_password
+
+    if forget:
+        typer.echo(f"forgot the password of {', '.join(forget_password(names, git_root()))}")
+        return
+    opened = set_password(names, ask_password(names), git_root())
+    typer.echo(f"opens {', '.join(opened)}; `mark ingest --force` reads again")
 
 
 @app.command()
@@ -104,6 +132,9 @@ def snapshot(
 @app.command()
 def ingest(
     report: Annotated[bool, typer.Option("--report", help="Print the last report as a table.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read again: after a password or text recognition was added.")
+    ] = False,
 ) -> None:
     """Run the ingest stage; rebuild the Chroma collection where it is missing.
 
@@ -111,7 +142,7 @@ def ingest(
     """
     from mark.commands.ingest import ingest_table, run_ingest
 
-    typer.echo(ingest_table(git_root()) if report else run_ingest(git_root()))
+    typer.echo(ingest_table(git_root()) if report else run_ingest(git_root(), force))
 
 
 @app.command("data-prep")

@@ -76,7 +76,12 @@ class Ingest(Section):
     max_file_mb: int = Field(ge=1)
     max_pages: int = Field(ge=1)  # a file
     min_page_chars: int = Field(ge=0)  # fewer on every page: no_text
-    ocr_image_share: Fraction  # a page covered by images above this with few characters: needs_ocr
+    reader: Literal["pdfium", "pypdf", "docling"]  # pdfium has pypdf as its second try
+    ocr: Literal["never", "auto", "always"]  # auto: where OCRmyPDF is installed; always: stop where not
+    ocr_languages: str = Field(pattern=r"^[\w/]+(\+[\w/]+)*$")  # Tesseract's names, e.g. eng+deu
+    ocr_page_timeout_s: float = Field(gt=0)  # a page
+    ocr_image_share: Fraction  # a page covered by images from this on with few characters: needs_ocr
+    ocr_max_chars: int = Field(ge=0)  # fewer over a printed image are a stamp, not the page's text
     embed_batch: int = Field(ge=1)  # chunks a forward pass
     chroma_path: str  # folder of the derived vector store
     collection: str = Field(min_length=3)  # its name

@@ -20,6 +20,7 @@ Record = TypeVar("Record", bound=BaseModel)
 
 RAW = Path("data/raw")  # PDFs of the corpus stage
 PDFS = Path("data/pdfs")  # the user's own PDFs
+PASSWORDS = Path(".mark/passwords.json")  # of the user's PDFs; see mark.corpus.passwords
 PAGES = Path("data/pages.jsonl")
 CHUNKS = Path("data/chunks.jsonl")
 EMBEDDINGS = Path("data/embeddings.npy")

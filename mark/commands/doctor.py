@@ -14,8 +14,11 @@ from pathlib import Path
 
 from mark.config import Ingest, load_params, load_section
 from mark.errors import MarkError
-from mark.files import EMBEDDER, INDEX
+from mark.files import EMBEDDER, INDEX, INGEST_REPORT
+from mark.ingest.backends import BACKENDS
 from mark.ingest.index import read_index
+from mark.ingest.report import read_report
+from mark.ingest.scans import installed_languages, missing_for_ocr
 from mark.train.guard import setup_mode
 
 _NEEDED_DISK_GB = 5.0
@@ -41,6 +44,7 @@ def diagnose(root: Path) -> list[Check]:
         _git,
         _params,
         _models,
+        _reading,
         _collection,
         _setup_mode,
         _dvc,
@@ -127,6 +131,56 @@ def _models(root: Path) -> Iterator[Check]:
         yield Check("base models", "not fetched", "`dvc repro base_model` (or `dvc pull`)")
     entries = sorted(p.parent.name for p in root.glob("models/*/entry.json"))
     yield Check("fine-tuned models", ", ".join(entries) or "none", "" if entries else "`make repro`")
+
+
+def _reading(root: Path) -> Iterator[Check]:
+    """The PDF reader that is set, text recognition with its programs and languages, Docling, passwords."""
+    from mark.corpus.passwords import read_passwords
+
+    try:
+        settings = load_section(Ingest, "ingest", root / "params.yaml")
+        passwords = len(read_passwords(root))
+    except MarkError as fault:
+        yield Check("PDF reader", str(fault).splitlines()[0], "mend that file")
+        return
+    backend = BACKENDS[settings.reader]
+    there = backend.installed()
+    locked = f"; passwords of {passwords} files" if passwords else ""
+    found = f"{settings.reader}{locked}" if there else f"{settings.reader} is not installed"
+    yield Check("PDF reader", found, "" if there else backend.remedy)
+    yield _text_recognition(root, settings)
+    if settings.reader != "docling":
+        docling = BACKENDS["docling"].installed()
+        yield Check(
+            "Docling", "installed; use it with ingest.reader=docling" if docling else "none (optional)"
+        )
+
+
+def _text_recognition(root: Path, settings: Ingest) -> Check:
+    name = "text recognition"
+    if settings.ocr == "never":
+        return Check(name, "off (ingest.ocr=never)")
+    missing = missing_for_ocr(settings.ocr_languages)
+    if not missing:
+        version = importlib.metadata.version("ocrmypdf")
+        return Check(name, f"OCRmyPDF {version}, languages {', '.join(installed_languages())}")
+    lacks = ", ".join(what for what, _ in missing)
+    remedy = "; ".join(dict.fromkeys(how for _, how in missing))
+    if settings.ocr == "always" or _scans_were_dropped(root):
+        return Check(name, f"lacks {lacks}", f"{remedy}; then `mark ingest --force`")
+    return Check(name, f"none (optional, for scans): lacks {lacks}: {remedy}")
+
+
+def _scans_were_dropped(root: Path) -> bool:
+    if not (root / INGEST_REPORT).is_file():
+        return False
+    try:
+        report = read_report(root / INGEST_REPORT)
+    except MarkError:
+        return False  # `_collection` names a damaged ingest
+    return any(bad.code == "needs_ocr" for bad in report.quarantined) or any(
+        "needs_ocr" in file.dropped for file in report.files
+    )
 
 
 def _collection(root: Path) -> Iterator[Check]:

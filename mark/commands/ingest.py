@@ -9,11 +9,19 @@ from mark.config import Ingest, load_section
 from mark.files import INDEX, INGEST_REPORT, read_json
 
 
-def run_ingest(root: Path) -> str:
-    """Run the DVC stage and make sure that the Chroma collection matches its index."""
+def run_ingest(root: Path, force: bool = False) -> str:
+    """Run the DVC stage and make sure that the Chroma collection matches its index.
+
+    Args:
+        root: The project's root.
+        force: Run it though no dependency changed. A password or a newly installed text recognition
+            changes what can be read, and DVC sees neither.
+    """
     from mark.ingest.index import build_collection
 
-    dvc(["repro", "ingest"], root)
+    if force:
+        dvc(["repro", "corpus", "base_model"], root)
+    dvc(["repro", "--force", "--single-item", "ingest"] if force else ["repro", "ingest"], root)
     settings = load_section(Ingest, "ingest", root / "params.yaml")
     build_collection(root / INDEX.parent, root / settings.chroma_path, settings.collection)
     index = read_json(root / INDEX)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mark.corpus.folder import list_pdfs
+from mark.corpus.passwords import forget_passwords
 from mark.errors import DataError
 from mark.files import PDFS, sha256_file
 from mark.wheels import disk_errors
@@ -55,6 +56,8 @@ def add_pdfs(paths: Sequence[Path], root: Path, dvc: bool = True) -> list[str]:
 def remove_pdfs(names: Sequence[str], root: Path) -> None:
     """Take PDFs out of data/pdfs and out of DVC; the cache keeps their content until `dvc gc`.
 
+    Their passwords are forgotten.
+
     Args:
         names: File names, with or without .pdf.
         root: The project's root.
@@ -63,13 +66,28 @@ def remove_pdfs(names: Sequence[str], root: Path) -> None:
         DataError: There is no such file (names the nearest one), or `dvc remove` fails.
     """
     folder = root / PDFS
-    # A file that git knows but that is not checked out has only its .dvc file.
-    known = sorted({p.name for p in list_pdfs(folder)} | {p.stem for p in folder.glob("*.dvc")})
-    chosen = [_resolve(name, known) for name in names]
+    chosen = [find_pdf(name, root) for name in names]
     for name in dict.fromkeys(chosen):
         if (folder / f"{name}.dvc").exists():
             _dvc(["remove", "--quiet", str(PDFS / f"{name}.dvc")], root)
         (folder / name).unlink(missing_ok=True)
+    forget_passwords(chosen, root)
+
+
+def find_pdf(name: str, root: Path) -> str:
+    """The name in data/pdfs that a user means, with .pdf.
+
+    Args:
+        name: With or without .pdf, with or without the folder.
+        root: The project's root.
+
+    Raises:
+        DataError: There is no such file; the message names the nearest one.
+    """
+    folder = root / PDFS
+    # A file that git knows but that is not checked out has only its .dvc file.
+    known = sorted({p.name for p in list_pdfs(folder)} | {p.stem for p in folder.glob("*.dvc")})
+    return _resolve(name, known)
 
 
 def _resolve(name: str, known: list[str]) -> str:

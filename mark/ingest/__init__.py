@@ -62,6 +62,7 @@ class _Batch:
             FileReport(
                 file=file, doc_id=raw.doc_id, document=raw.document, title=raw.title, pages=raw.page_count,
                 pages_read=len(document.pages), dropped=dropped, chunks=len(chunks),
+                reader=raw.reader, recognised=list(raw.recognised), notes=list(raw.notes),
             )
         )  # fmt: skip
 

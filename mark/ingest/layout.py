@@ -38,3 +38,6 @@ class RawDocument:
     page_count: int  # physical pages, dropped ones included
     pages: list[RawPage]  # those that hold text, ascending
     dropped: dict[int, str]  # physical page -> why it holds none
+    reader: str = ""  # the backend that read it
+    recognised: tuple[int, ...] = ()  # physical pages whose text comes from text recognition
+    notes: tuple[str, ...] = ()  # what went wrong on the way, a sentence each

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mark.config import Ingest
+from mark.corpus.passwords import read_passwords
+from mark.errors import ConfigError
 from mark.files import sha256_file
-from mark.ingest import worker
+from mark.ingest.backends import check_backend
 from mark.ingest.layout import RawDocument, RawLine, RawPage
+from mark.ingest.reading import Job, Reading, run
 from mark.ingest.report import REMEDIES, QuarantinedFile
+from mark.ingest.scans import count_inked, missing_for_ocr, needs_ocr, recognise
 from mark.records import Quarantine
 
 log = logging.getLogger(__name__)
 
+_SECOND_TRY: frozenset[Quarantine] = frozenset({"crashed", "corrupt"})
 _NO_TITLE = re.compile(
     r"(?:microsoft word\b.*|untitled.*|\(?anonymous\)?|\(?unspecified\)?|document\s*\d*"
     r"|.*\.(?:docx?|pdf|rtf|indd|tex))",
@@ -32,43 +34,20 @@ _NO_TITLE = re.compile(
 
 
 @dataclass
-class _Reading:
-    """What came out of one worker process, complete or not."""
+class _Sorted:
+    """A file's pages: those that hold text, those that do not and why."""
 
-    pages: int | None = None
-    title: str = ""
-    texts: list[dict[str, Any]] = field(default_factory=list)
-    damaged: list[int] = field(default_factory=list)
-    fault: tuple[Quarantine, str] | None = None
-    complete: bool = False
+    texts: dict[int, dict[str, Any]] = field(default_factory=dict)  # physical page -> its row
+    dropped: dict[int, str] = field(default_factory=dict)
+    recognised: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    @classmethod
-    def parse(cls, output: bytes) -> _Reading:
-        reading = cls()
-        for line in output.splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break  # cut off where the process died
-            kind = row["kind"]
-            if kind == "document":
-                reading.pages, reading.title = row["pages"], row["title"]
-            elif kind == "page":
-                reading.texts.append(row)
-            elif kind == "damaged":
-                reading.damaged.append(row["page"])
-            elif kind == "fault":
-                reading.fault = (row["code"], row["detail"])
-            reading.complete = kind in {"end", "fault"}
-        return reading
-
-    @property
-    def page_at_fault(self) -> int | None:
-        """The page that a process was reading when it ended."""
-        if self.pages is None or (self.complete and self.fault is None):
-            return None
-        done = len(self.texts) + len(self.damaged)
-        return done + 1 if done < self.pages else None
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a page that has any text."""
+        if count_inked(row["text"]):
+            self.texts[row["page"]] = row
+        else:
+            self.dropped[row["page"]] = "blank"
 
 
 def read_pdfs(
@@ -79,21 +58,35 @@ def read_pdfs(
     Args:
         files: PDF files below `root`.
         root: Their folder; a document is named by its path from there, without suffix.
-        settings: Limits and the number of processes.
+        settings: Limits, the number of processes, the reader and text recognition.
 
     Yields:
         Each file with what it holds, or why it is left out.
+
+    Raises:
+        ConfigError: The reader is not installed; or `ingest.ocr=always` and text recognition is not.
     """
     from tqdm import tqdm
 
-    workers = settings.workers or usable_cores()
-    with ThreadPoolExecutor(max_workers=max(1, min(workers, len(files)))) as pool:
-        results = pool.map(lambda path: read_pdf(path, root, settings), files)
+    reader = PdfReader(root, settings, read_passwords())
+    reader.check()
+    with ThreadPoolExecutor(max_workers=max(1, min(count_workers(settings), len(files)))) as pool:
+        results = pool.map(reader.read, files)
         try:
             bar = tqdm(results, total=len(files), desc="read", unit="file", disable=None)
             yield from zip(files, bar, strict=True)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def count_workers(settings: Ingest) -> int:
+    """Processes that read at once: as set, else one a core, as far as memory lasts for their limits."""
+    if settings.workers:
+        return settings.workers
+    import psutil
+
+    fitting = psutil.virtual_memory().total // (settings.memory_mb << 20)
+    return max(1, min(usable_cores(), fitting))
 
 
 def usable_cores() -> int:
@@ -103,77 +96,161 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def read_pdf(path: Path, root: Path, settings: Ingest) -> RawDocument | QuarantinedFile:
+def read_pdf(
+    path: Path, root: Path, settings: Ingest, password: str | None = None
+) -> RawDocument | QuarantinedFile:
     """Read one file, or say with which code it is left out."""
-    name = path.relative_to(root).as_posix()
-    size = path.stat().st_size
-    if size == 0:
-        return _quarantined(name, "empty", "0 bytes")
-    if size > settings.max_file_mb << 20:
-        return _quarantined(name, "too_large", f"{size / (1 << 20):.1f} MB of {settings.max_file_mb}")
-    reading, fault = _run_worker(path, settings)
-    if fault is not None:
-        return _quarantined(name, fault[0], fault[1], reading.pages, reading.page_at_fault)
-    if not reading.pages:
-        return _quarantined(name, "empty", "0 pages", 0)
-    return _judge(path, name, reading, settings)
+    passwords = {} if password is None else {path.relative_to(root).as_posix(): password}
+    return PdfReader(root, settings, passwords).read(path)
 
 
-def _run_worker(path: Path, settings: Ingest) -> tuple[_Reading, tuple[Quarantine, str] | None]:
-    limits = {
-        "memory_mb": settings.memory_mb,
-        "max_pages": settings.max_pages,
-        "min_page_chars": settings.min_page_chars,
-    }
-    # -P: the worker's own folder stays off the import path, so its siblings cannot shadow a module.
-    command = [sys.executable, "-P", str(Path(worker.__file__)), str(path), json.dumps(limits)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=settings.timeout_s, check=False)
-    except subprocess.TimeoutExpired as stopped:
-        return _Reading.parse(stopped.output or b""), ("timeout", f"more than {settings.timeout_s:g} s")
-    reading = _Reading.parse(done.stdout)
-    if reading.fault is not None or (reading.complete and done.returncode == 0):
-        return reading, reading.fault
-    return reading, ("crashed", _end_of(done))
+@dataclass
+class PdfReader:
+    """Reads files below one folder with the same settings; safe to share between threads."""
+
+    root: Path
+    settings: Ingest
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)  # file name -> password
+
+    def check(self) -> None:
+        """Stop before the first file where no file could be read as wanted.
+
+        Raises:
+            ConfigError: See `read_pdfs`.
+        """
+        if self.settings.reader != "pdfium":
+            check_backend(self.settings.reader)
+        if self.settings.ocr == "always" and self._missing:
+            lacks = "; ".join(f"{what} ({remedy})" for what, remedy in self._missing)
+            raise ConfigError(f"ingest.ocr is always, but there is no {lacks}")
+
+    @cached_property
+    def _missing(self) -> list[tuple[str, str]]:
+        return missing_for_ocr(self.settings.ocr_languages)
+
+    def read(self, path: Path) -> RawDocument | QuarantinedFile:
+        """Read one file, or say with which code it is left out."""
+        name = path.relative_to(self.root).as_posix()
+        size = path.stat().st_size
+        if size == 0:
+            return _quarantined(name, "empty", "0 bytes")
+        if size > self.settings.max_file_mb << 20:
+            return _quarantined(
+                name, "too_large", f"{size / (1 << 20):.1f} MB of {self.settings.max_file_mb}"
+            )
+        password = self.passwords.get(name)
+        reading, notes = self._attempt(path, password)
+        if reading.fault is not None:
+            code, detail = reading.fault
+            return _quarantined(name, code, detail, reading.pages, reading.page_at_fault)
+        if not reading.pages:
+            return _quarantined(name, "empty", "0 pages", 0)
+        pages = self._sort(path, reading, password)
+        pages.notes[:0] = notes
+        longest = max((count_inked(row["text"]) for row in pages.texts.values()), default=0)
+        if longest == 0 or longest < self.settings.min_page_chars:
+            return _without_text(name, pages, reading)
+        return _document(path, name, reading, pages)
+
+    def _attempt(self, path: Path, password: str | None) -> tuple[Reading, list[str]]:
+        """Read a file, with pypdf where pdfium cannot; also what the report should say of it.
+
+        A single damaged page has no second try: pypdf leaves such pages out and numbers the rest anew.
+        """
+        settings = self.settings
+        first = run(Job(settings.reader, path, password), settings)
+        if settings.reader != "pdfium":
+            return first, []
+        if first.fault is not None and first.fault[0] in _SECOND_TRY:
+            return _rescued_file(first, run(Job("pypdf", path, password), settings))
+        return first, []
+
+    def _sort(self, path: Path, reading: Reading, password: str | None) -> _Sorted:
+        pages = _Sorted(dropped=dict.fromkeys(reading.damaged, "damaged"))
+        scans = []
+        for row in reading.texts:
+            if needs_ocr(row, self.settings):
+                scans.append(row)
+            else:
+                pages.add(row)
+        if scans:
+            self._read_scans(path, scans, pages, password)
+        return pages
+
+    def _read_scans(
+        self, path: Path, scans: list[dict[str, Any]], pages: _Sorted, password: str | None
+    ) -> None:
+        """Run text recognition where it is wanted and there; what it cannot read is dropped by name."""
+        if self.settings.ocr == "never" or self._missing:
+            pages.dropped |= {row["page"]: "needs_ocr" for row in scans}
+            return
+        found, fault = recognise(path, scans, self.settings, password)
+        if fault:
+            pages.notes.append(fault)
+        for row in scans:
+            new = found.get(row["page"])
+            if new is not None and count_inked(new["text"]) > count_inked(row["text"]):
+                pages.texts[row["page"]] = new | {"label": row["label"]}
+                pages.recognised.append(row["page"])
+            elif new is None or fault:
+                pages.dropped[row["page"]] = "needs_ocr"
+            elif count_inked(row["text"]):
+                pages.texts[row["page"]] = row  # a picture without print: the page's text is all there is
+            else:
+                pages.dropped[row["page"]] = "nothing_recognised"
 
 
-def _end_of(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        return f"its process ended with {signal.Signals(-done.returncode).name}"
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return " ".join([f"its process ended with code {done.returncode}", *last])
+def _rescued_file(first: Reading, second: Reading) -> tuple[Reading, list[str]]:
+    """The second reading where it holds all pages and anything on them, else the first with both reasons."""
+    assert first.fault is not None
+    code, detail = first.fault
+    if second.fault is not None:
+        why = second.fault[1]
+    elif first.pages is not None and second.pages != first.pages:
+        why = f"{second.pages} pages of {first.pages}"
+    elif not any(row["text"].strip() or row["images"] for row in second.texts):
+        why = "nothing found"
+    else:
+        return second, [f"pdfium could not read it: {code} ({detail}); pypdf did"]
+    first.fault = (code, f"{detail}; second try with pypdf: {why}")
+    return first, []
 
 
-def _judge(path: Path, name: str, reading: _Reading, settings: Ingest) -> RawDocument | QuarantinedFile:
-    """Sort pages into those that hold text and those that do not, and say why."""
-    dropped = {page: "damaged" for page in reading.damaged}
-    kept: list[RawPage] = []
-    enough = False
-    for row in reading.texts:
-        inked = sum(not char.isspace() for char in row["text"])
-        if inked < settings.min_page_chars and (row["images"] or 0.0) > settings.ocr_image_share:
-            dropped[row["page"]] = "needs_ocr"
-        elif inked == 0:
-            dropped[row["page"]] = "blank"
-        else:
-            enough = enough or inked >= settings.min_page_chars
-            lines = [RawLine(*line) for line in row["lines"]]
-            kept.append(RawPage(row["page"], row["label"] or str(row["page"]), row["text"], lines))
-    if not enough:
-        return _without_text(name, dropped, reading)
-    title = _title(reading.title) or path.stem
-    document = path.relative_to(path.parents[name.count("/")]).with_suffix("").as_posix()
+def _document(path: Path, name: str, reading: Reading, pages: _Sorted) -> RawDocument:
     assert reading.pages is not None
-    return RawDocument(sha256_file(path), document, title, reading.pages, kept, dict(sorted(dropped.items())))
+    kept = [
+        RawPage(number, row["label"] or str(number), row["text"], [RawLine(*line) for line in row["lines"]])
+        for number, row in sorted(pages.texts.items())
+    ]
+    return RawDocument(
+        doc_id=sha256_file(path),
+        document=path.relative_to(path.parents[name.count("/")]).with_suffix("").as_posix(),
+        title=_title(reading.title) or path.stem,
+        page_count=reading.pages,
+        pages=kept,
+        dropped=dict(sorted(pages.dropped.items())),
+        reader=reading.backend,
+        recognised=tuple(pages.recognised),
+        notes=tuple(pages.notes),
+    )
 
 
-def _without_text(name: str, dropped: dict[int, str], reading: _Reading) -> QuarantinedFile:
-    scans = [page for page, why in sorted(dropped.items()) if why == "needs_ocr"]
+def _without_text(name: str, pages: _Sorted, reading: Reading) -> QuarantinedFile:
+    scans = [page for page, why in sorted(pages.dropped.items()) if why == "needs_ocr"]
     if scans:
-        return _quarantined(name, "needs_ocr", f"{len(scans)} pages of images", reading.pages, scans[0])
+        detail = "; ".join([f"{_pages(len(scans))} of images", *pages.notes])
+        return _quarantined(name, "needs_ocr", detail, reading.pages, scans[0])
     if len(reading.damaged) == reading.pages:
         return _quarantined(name, "corrupt", "no page can be read", reading.pages, 1)
-    return _quarantined(name, "no_text", f"no text on {reading.pages} pages", reading.pages)
+    empty = sum(why == "nothing_recognised" for why in pages.dropped.values())
+    recognised = f", {empty} of them images in which no text was recognised" if empty else ""
+    return _quarantined(
+        name, "no_text", f"no text on {_pages(reading.pages or 0)}{recognised}", reading.pages
+    )
+
+
+def _pages(count: int) -> str:
+    return f"{count} page" if count == 1 else f"{count} pages"
 
 
 def _title(metadata: str) -> str:

@@ -1,38 +1,23 @@
-"""Reads one PDF in a process of its own: `python -P worker.py FILE JSON`; a crash costs one file.
-
-Standard library and pypdfium2 only, so that a process starts in a fraction of a second. It
-writes one JSON object a line: `document`, then one `page` each, then `end`; or a `fault` with
-its quarantine code. What the parent has read up to a crash says which page was at fault.
-"""
+"""The default backend: pypdfium2 (see mark/ingest/backends)."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import re
-import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 _BOLD = re.compile(r"bold|black|heavy|demi", re.IGNORECASE)
 _FORCE_BOLD = 1 << 18  # font descriptor flag, ISO 32000-1 table 123
 _NEWLINE = re.compile("\r\n|\r|\n|(?<=[\ufffe\x02])")  # the last: a hyphen at a line's end
 _FONT_NAME_BYTES = 128
-
-
-def _emit(kind: str, **values: Any) -> None:
-    sys.stdout.write(json.dumps({"kind": kind, **values}) + "\n")
-    sys.stdout.flush()
-
-
-def _limit_memory(megabytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # no such limits on this system; the time limit remains
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
-    except (OSError, ValueError):  # macOS has the call and refuses it
-        return
+_GRID = 100  # cells a side that a page's cover by images is counted in
+_MIN_OUTLINES = 50  # paths; fewer are a frame or a rule, not letters drawn as outlines
+_MAX_RENDERED = 40  # pages of a file that are rendered to look for print
+_RENDER_PIXELS = 700  # of the longer side; letters of 10 points are then 8 pixels high
+_EDGE = 40  # of 255, between neighbouring pixels
+_MIN_EDGES = 20  # in a row of pixels; a printed line has some 100
 
 
 def _page_text(text_page: Any, raw: Any) -> str:
@@ -78,69 +63,150 @@ def _lines(text_page: Any, raw: Any, text: str) -> list[list[Any]]:
     return lines
 
 
-def _image_share(page: Any, raw: Any) -> float:
-    """Share of the page's area under images, overlaps counted twice, at most 1."""
+class _Scan:
+    """Tells how much of a page is images, and whether something is printed in them.
+
+    Only pages with few characters are looked at. Rendering is the costly part, so a file has a
+    budget of rendered pages; a long scan shows within it whether its images hold print.
+    """
+
+    def __init__(self, raw: Any, job: dict[str, Any]) -> None:
+        self._raw = raw
+        self._job = job
+        self._budget = _MAX_RENDERED
+
+    def measure(self, page: Any, inked: int) -> dict[str, float | None]:
+        """`images` and `print` of a page with `inked` characters, both None where those are many."""
+        if inked >= max(self._job["ocr_max_chars"], self._job["min_page_chars"]):
+            return {"images": None, "print": None}
+        raw = self._raw
+        items = [item for item in page.get_objects(max_depth=5) if item.type != raw.FPDF_PAGEOBJ_FORM]
+        images = [_bounds(item) for item in items if item.type == raw.FPDF_PAGEOBJ_IMAGE]
+        share = _covered(images, page.get_bbox())
+        paths = sum(item.type == raw.FPDF_PAGEOBJ_PATH for item in items)
+        few = inked < self._job["min_page_chars"]
+        stamped = not few and share >= self._job["ocr_image_share"]
+        outlined = few and share < self._job["ocr_image_share"] and paths >= _MIN_OUTLINES
+        printed = None
+        if (stamped or outlined) and self._budget > 0:
+            self._budget -= 1
+            printed = round(_printed_rows(page, items, raw), 3)
+        return {"images": round(share, 3), "print": printed}
+
+
+def _bounds(item: Any) -> tuple[float, float, float, float]:
+    """An object's box in page space: pdfium gives it in the space of the form that holds it."""
+    box: tuple[float, float, float, float] = item.get_bounds()
+    form = item.container
+    while form is not None:
+        box = form.get_matrix().on_rect(*box)
+        form = form.container
+    return box
+
+
+def _covered(
+    boxes: list[tuple[float, float, float, float]], page: tuple[float, float, float, float]
+) -> float:
+    """Share of the page under the boxes, overlaps counted once, on a grid of 100 x 100 cells.
+
+    Strips of one scan add up, layers of one scan (background, mask) do not.
+    """
+    left, bottom, right, top = page
+    across, up = max(right - left, 1e-6) / _GRID, max(top - bottom, 1e-6) / _GRID
+    rows = [0] * _GRID
+    for x0, y0, x1, y1 in boxes:
+        first, last = (min(max(round((x - left) / across), 0), _GRID) for x in (x0, x1))
+        low, high = (min(max(round((y - bottom) / up), 0), _GRID) for y in (y0, y1))
+        for row in range(low, high):
+            rows[row] |= ((1 << max(last - first, 0)) - 1) << first
+    return sum(row.bit_count() for row in rows) / _GRID**2
+
+
+def _printed_rows(page: Any, items: list[Any], raw: Any) -> float:
+    """Share of the page's pixel rows that look printed once its text objects are gone.
+
+    Print crosses from dark to light many times along a row; paper, photographs of large shapes and
+    watermarks do not.
+    """
+    for item in items:
+        if item.type == raw.FPDF_PAGEOBJ_TEXT and item.container is None:
+            page.remove_obj(item)
     width, height = page.get_size()
-    covered = 0.0
-    for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=5):
-        left, bottom, right, top = item.get_bounds()
-        inside = (min(right, width) - max(left, 0.0), min(top, height) - max(bottom, 0.0))
-        covered += max(inside[0], 0.0) * max(inside[1], 0.0)
-    return float(min(covered / max(width * height, 1.0), 1.0))
+    bitmap = page.render(scale=_RENDER_PIXELS / max(width, height, 1.0), grayscale=True)
+    pixels = bytes(bitmap.buffer)
+    rows = [pixels[at : at + bitmap.width] for at in range(0, bitmap.height * bitmap.stride, bitmap.stride)]
+    printed = 0
+    for row in rows[::2]:
+        edges = sum(abs(a - b) > _EDGE for a, b in pairwise(row))
+        printed += edges >= _MIN_EDGES
+    return printed / max(len(rows[::2]), 1)
 
 
-def _read_page(document: Any, raw: Any, index: int, few: int) -> dict[str, Any]:
+def _upright(document: Any, raw: Any, index: int) -> Any:
+    """The page in the orientation in which it is shown.
+
+    pdfium gives positions as if a page were not turned. So a turned page is redrawn, in memory, with its
+    content turned instead, and loaded anew.
+    """
     page = document[index]
+    turn = page.get_rotation()
+    if turn == 0:
+        return page
+    left, bottom, right, top = page.get_bbox()
+    matrix, box = {
+        90: ((0, -1, 1, 0, -bottom, right), (0, 0, top - bottom, right - left)),
+        180: ((-1, 0, 0, -1, right, top), (0, 0, right - left, top - bottom)),
+        270: ((0, 1, -1, 0, top, -left), (0, 0, top - bottom, right - left)),
+    }[turn]
+    if not raw.FPDFPage_TransFormWithClip(page, raw.FS_MATRIX(*matrix), None):
+        return page  # it has no content
+    page.set_mediabox(*box)
+    page.set_cropbox(*box)
+    page.set_rotation(0)
+    page.close()
+    return document[index]
+
+
+def _read_page(document: Any, raw: Any, index: int, scan: _Scan) -> dict[str, Any]:
+    page = _upright(document, raw, index)
     text_page = page.get_textpage()
     text = _page_text(text_page, raw)
+    lines = _lines(text_page, raw, text)
+    text_page.close()
     inked = sum(not char.isspace() for char in text)
     return {
         "label": document.get_page_label(index),
         "text": text,
-        "lines": _lines(text_page, raw, text),
-        "images": round(_image_share(page, raw), 3) if inked < few else None,
+        "lines": lines,
+        **scan.measure(page, inked),
     }
 
 
-def _read(path: str, limits: dict[str, int]) -> None:
+def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of one file."""
     import pypdfium2
     from pypdfium2 import raw
 
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(job["path"], password=job["password"])
         pages = len(document)
     except pypdfium2.PdfiumError as fault:
         # Success without a single page: the file is whole and has none.
         codes = {
-            raw.FPDF_ERR_PASSWORD: "encrypted",
-            raw.FPDF_ERR_SECURITY: "encrypted",
-            raw.FPDF_ERR_SUCCESS: "empty",
+            raw.FPDF_ERR_PASSWORD: ("encrypted", "wrong password" if job["password"] else "needs a password"),
+            raw.FPDF_ERR_SECURITY: ("encrypted", "a protection that pdfium does not know"),
+            raw.FPDF_ERR_SUCCESS: ("empty", "0 pages"),
         }
-        code = codes.get(fault.err_code, "corrupt")
-        _emit("fault", code=code, detail="0 pages" if code == "empty" else str(fault))
+        code, detail = codes.get(fault.err_code, ("corrupt", str(fault)))
+        yield {"kind": "fault", "code": code, "detail": detail}
         return
-    title = document.get_metadata_value("Title")
-    _emit("document", pages=pages, title=title)
-    if pages > limits["max_pages"]:
-        _emit("fault", code="too_large", detail=f"{pages} pages")
+    yield {"kind": "document", "pages": pages, "title": document.get_metadata_value("Title")}
+    if pages > job["max_pages"]:
+        yield {"kind": "fault", "code": "too_large", "detail": f"{pages} pages"}
         return
-    for index in range(pages):
+    scan = _Scan(raw, job)
+    for index in range(pages) if job["pages"] is None else [page - 1 for page in job["pages"]]:
         try:
-            _emit("page", page=index + 1, **_read_page(document, raw, index, limits["min_page_chars"]))
+            yield {"kind": "page", "page": index + 1, **_read_page(document, raw, index, scan)}
         except pypdfium2.PdfiumError as fault:
-            _emit("damaged", page=index + 1, detail=str(fault))
-    _emit("end")
-
-
-def main(path: str, limits: dict[str, int]) -> int:
-    """Read one file under the limits; the exit code is 0 unless the process itself failed."""
-    _limit_memory(limits["memory_mb"])
-    try:
-        _read(path, limits)
-    except MemoryError:
-        _emit("fault", code="crashed", detail=f"more than {limits['memory_mb']} MB of memory")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], json.loads(sys.argv[2])))
+            yield {"kind": "damaged", "page": index + 1, "detail": str(fault)}

@@ -64,7 +64,7 @@ def test_bad_and_double_files_are_reported(tmp_path, raw, tiny_bert_dir, setting
     report = read_report(tmp_path / "data/ingest_report.json")
     totals = report.totals
     assert (totals.files, totals.files_read, totals.files_quarantined, totals.files_duplicate) == (6, 3, 2, 1)
-    assert totals.pages == totals.pages_read + totals.pages_dropped + totals.pages_quarantined
+    assert (totals.pages, totals.pages_read, totals.pages_duplicate) == (8, 6, 2)
     assert [(bad.file, bad.code) for bad in report.quarantined] == [
         ("broken.pdf", "corrupt"),
         ("empty.pdf", "empty"),
