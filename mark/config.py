@@ -78,6 +78,7 @@ class Ingest(Section):
     min_page_chars: int = Field(ge=0)  # fewer on every page: no_text
     ocr_image_share: Fraction  # a page covered by images above this with few characters: needs_ocr
     embed_batch: int = Field(ge=1)  # chunks a forward pass
+    cache_mb: int = Field(ge=0)  # of finished documents in .cache/ingest, oldest use out first; 0 = no cache
     chroma_path: str  # folder of the derived vector store
     collection: str = Field(min_length=3)  # its name
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -70,15 +69,13 @@ def write_index(
         model: Hash of the embedder's weights.
     """
     assert vectors.dtype == np.float32 and vectors.shape[0] == len(chunks)
-    buffer = io.BytesIO()
-    np.save(buffer, vectors, allow_pickle=False)
-    digest = hashlib.sha256("\n".join([model, *(chunk.chunk_id for chunk in chunks)]).encode())
-    digest.update(buffer.getvalue())
     temporary = out / f".{EMBEDDINGS.name}.tmp"
-    temporary.write_bytes(buffer.getvalue())
+    with temporary.open("wb") as stream:
+        np.save(stream, vectors, allow_pickle=False)
+    key = index_key(model, (f"{chunk.model_dump_json()}\n".encode() for chunk in chunks), temporary)
     os.replace(temporary, out / EMBEDDINGS.name)
     index = Index(
-        key=digest.hexdigest(),
+        key=key,
         chunks=len(chunks),
         pages=pages,
         documents=len({chunk.doc_id for chunk in chunks}),
@@ -87,6 +84,23 @@ def write_index(
     )
     write_json(out / INDEX.name, index.model_dump())
     return index
+
+
+def index_key(model: str, rows: Iterable[bytes], vectors: Path) -> str:
+    """What changes with any chunk, its document's name, its vector or the embedder.
+
+    Args:
+        model: Hash of the embedder's weights.
+        rows: The lines of chunks.jsonl.
+        vectors: The file embeddings.npy.
+    """
+    digest = hashlib.sha256(f"{model}\n".encode())
+    for row in rows:
+        digest.update(row)
+    with vectors.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_index(data: Path) -> Index:
