@@ -101,7 +101,14 @@ class DocumentCache:
         return entry.named(file, document)
 
     def keep_document(self, content: str, entry: DocumentEntry) -> None:
-        """Write a document's entry."""
+        """Write a document's entry, unless its reading met what another try may mend.
+
+        That is text recognition that is not installed, and whatever the report has a note of. Such a
+        document is read again in each run; its vectors serve as long as its texts stay.
+        """
+        report = entry.report.model_dump()
+        if report["dropped"].get("needs_ocr") or report.get("notes"):
+            return
         body = entry.model_dump_json().encode("utf-8")
         self._write(self._folder / content / f"document-{self._documents}", body)
 
