@@ -263,7 +263,8 @@ def _refuse_in_use(chroma: Path, others: Sequence[str]) -> None:
         if any(file.path.startswith(folder) for file in open_files):
             raise DataError(
                 f"{chroma} also holds {', '.join(others) or 'other files'} and is open in process "
-                f"{process.pid} ({process.info['name']}); end it and try again, or set ingest.chroma_path to another folder"
+                f"{process.pid} ({process.info['name']}); end it and try again, or set ingest.chroma_path "
+                "to another folder"
             )
 
 

@@ -123,7 +123,7 @@ def test_readers_open_anew_after_a_swap(tmp_path):
     assert open_store(str(folder)) is first
 
     build_collection(data_folder(data, ["Cake is sweet.", *TEXTS]), folder, "pdf_docs")
-    ids, cosines = live.query(AXES, 9)
+    ids, _ = live.query(AXES, 9)
     assert [row[0] for row in ids] == manifest(data)  # four rows now
     assert live.key == read_index(data).key != key
     assert open_store(str(folder)) is not first
@@ -172,7 +172,7 @@ def test_what_others_write_meanwhile_is_kept(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(index, "_write", slow)
-    with pytest.raises(DataError, match="(copied along|changed by another process)"):
+    with pytest.raises(DataError, match=r"(copied along|changed by another process)"):
         build_collection(data, folder, "pdf_docs")
     assert stored_ids(folder, "letters") == ["a", "b", "c"]
     assert "pdf_docs" not in collection_keys(folder)
