@@ -18,7 +18,7 @@ def test_the_cache_forgets_a_removed_document(tmp_path):
         entries[name] = tmp_path / INGEST_CACHE / sha256_file(folder / f"{name}.pdf") / "document-0"
         entries[name].parent.mkdir(parents=True)
         entries[name].write_bytes(b"its text")
-    with pytest.raises(DataError, match="did you mean lease.pdf"):
+    with pytest.raises(DataError, match=r"did you mean lease\.pdf"):
         remove_documents(["leese"], tmp_path)
     assert entries["lease"].exists()
     remove_documents(["lease"], tmp_path)
