@@ -75,7 +75,7 @@ def test_a_killed_build_leaves_the_old_one_and_the_next_run_tidies_up(tmp_path):
         [sys.executable, "-c", code, str(data), str(folder)], cwd=ROOT, start_new_session=True
     )
     while not (tmp_path / ".chroma_db.new/chroma.sqlite3").exists() and process.poll() is None:
-        time.sleep(0.002)
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert beside(tmp_path) == [".chroma_db.new"]
