@@ -100,9 +100,9 @@ def remove(names: list[str]) -> None:
 
     Example: `mark remove lease.pdf`
     """
-    from mark.corpus.user_files import remove_pdfs
+    from mark.commands.documents import remove_documents
 
-    remove_pdfs(names, git_root())
+    remove_documents(names, git_root())
     typer.echo(f"removed {', '.join(names)}; `dvc repro` takes them out of the index and the questions")
 
 

@@ -83,6 +83,7 @@ class Ingest(Section):
     ocr_image_share: Fraction  # a page covered by images from this on with few characters: needs_ocr
     ocr_max_chars: int = Field(ge=0)  # fewer over a printed image are a stamp, not the page's text
     embed_batch: int = Field(ge=1)  # chunks a forward pass
+    cache_mb: int = Field(ge=0)  # of finished documents in .cache/ingest, oldest use out first; 0 = no cache
     chroma_path: str  # folder of the derived vector store
     collection: str = Field(min_length=3)  # its name
 

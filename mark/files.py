@@ -38,6 +38,7 @@ PRACTICE = Path("data/practice.jsonl")  # questions written by people to train o
 PRACTICE_PASSAGES = Path("data/practice_passages.jsonl")  # those of them that are no chunks of the corpus
 PASSAGES = "passages.jsonl"  # beside examples that were made outside the pipeline: what they show
 CHROMA = Path("chroma_db")
+INGEST_CACHE = Path(".cache/ingest")  # below git_root(): shared by all runs, no out of DVC
 BASE_MODELS = Path("models/base")
 EMBEDDER = Path("models/embedder")
 MODELS = Path("models")

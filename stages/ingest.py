@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mark.commands.stage import run_stage
 from mark.config import Ingest, load_section
-from mark.files import EMBEDDER, INDEX
+from mark.files import EMBEDDER, INDEX, INGEST_CACHE, git_root
 from mark.ingest import ingest
 from mark.ingest.index import build_collection
 
@@ -14,7 +14,7 @@ from mark.ingest.index import build_collection
 def main() -> None:
     """Read the documents, then bring the derived Chroma collection up to date."""
     settings = load_section(Ingest, "ingest")
-    ingest(settings, Path(settings.input), EMBEDDER, INDEX.parent)
+    ingest(settings, Path(settings.input), EMBEDDER, INDEX.parent, git_root() / INGEST_CACHE)
     build_collection(INDEX.parent, Path(settings.chroma_path), settings.collection)
 
 

@@ -3,115 +3,68 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mark.config import Ingest
 from mark.errors import DataError
-from mark.files import CHUNKS, INGEST_REPORT, PAGES, read_jsonl, write_json, write_jsonl
-from mark.ingest.report import (
-    DropReason,
-    DuplicateFile,
-    FileReport,
-    IngestReport,
-    QuarantinedFile,
-    make_report,
-)
-from mark.records import Chunk, Page
+from mark.files import read_jsonl, sha256_file
+from mark.ingest.progress import Progress
+from mark.ingest.report import DuplicateFile, FileReport, IngestReport, QuarantinedFile, make_report
+from mark.records import Page
 
 if TYPE_CHECKING:
-    from mark.ingest.layout import RawDocument
+    from mark.ingest.maker import DocumentMaker, MadeDocument
 
 __all__ = ["IngestReport", "ingest", "ingest_collection", "ingest_pdfs", "joined_text"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass
-class _Batch:
-    """What is gathered from the documents, in their order."""
-
-    count_tokens: Callable[[list[str]], list[int]]
-    chunk_tokens: int
-    pages: list[Page] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
-    files: list[FileReport] = field(default_factory=list)
-
-    def add(self, file: str, raw: RawDocument) -> None:
-        """Clean and chunk one document."""
-        from mark.ingest.chunk import Source, chunk
-        from mark.ingest.clean import clean
-
-        document = clean(raw.pages)
-        source = Source(raw.doc_id, raw.document, raw.title)
-        chunks = chunk(source, document, self.chunk_tokens, self.count_tokens)
-        dropped: dict[DropReason, list[int]] = {}
-        for page, why in [*raw.dropped.items(), *((page, "only_running_heads") for page in document.emptied)]:
-            dropped.setdefault(why, []).append(page)  # type: ignore[arg-type]  # pydantic checks it below
-        self.chunks += chunks
-        self.pages += [
-            Page(
-                doc_id=raw.doc_id, document=raw.document, title=raw.title, page=page.page, label=page.label,
-                text=page.text, offset=page.offset, raw_map=page.raw_map,
-            )
-            for page in document.pages
-        ]  # fmt: skip
-        self.files.append(
-            FileReport(
-                file=file, doc_id=raw.doc_id, document=raw.document, title=raw.title, pages=raw.page_count,
-                pages_read=len(document.pages), dropped=dropped, chunks=len(chunks),
-                reader=raw.reader, recognised=list(raw.recognised), notes=list(raw.notes),
-            )
-        )  # fmt: skip
+_WINDOW = 16  # files read before the first of them is embedded; bounds what is held in memory
 
 
-def ingest(settings: Ingest, source: Path, embedder: Path, out: Path) -> IngestReport:
+def ingest(
+    settings: Ingest, source: Path, embedder: Path, out: Path, cache: Path | None = None
+) -> IngestReport:
     """Ingest from where `ingest.source` says: a folder of PDFs or a snapshot of a collection."""
     if settings.source == "pdf":
-        return ingest_pdfs(settings, source, embedder, out)
-    return ingest_collection(settings, source, embedder, out)
+        return ingest_pdfs(settings, source, embedder, out, cache)
+    return ingest_collection(settings, source, embedder, out, cache)
 
 
-def ingest_pdfs(settings: Ingest, raw: Path, embedder: Path, out: Path) -> IngestReport:
+def ingest_pdfs(
+    settings: Ingest, raw: Path, embedder: Path, out: Path, cache: Path | None = None
+) -> IngestReport:
     """Read a folder of PDFs into pages.jsonl, chunks.jsonl, embeddings.npy, index.json, ingest_report.json.
 
-    A file that cannot be read is quarantined with a code and a remedy; the rest goes on.
+    A file that cannot be read is quarantined with a code and a remedy; the rest goes on. One file
+    after the other is finished and written, so that memory does not grow with their number.
 
     Args:
         settings: Limits and the chunk size.
         raw: Folder of PDF files, subfolders included.
         embedder: Folder of the embedding model.
         out: The data folder.
+        cache: Folder of what is known of each document, see `mark.ingest.cache`; None = no cache. The
+            results are the same with and without it, to the byte.
 
     Raises:
         DataError: There is no PDF, or none can be read.
     """
-    from mark.ingest.pdf import read_pdfs
+    from mark.ingest.maker import DocumentMaker
 
     files = sorted(path for path in raw.rglob("*") if path.suffix.lower() == ".pdf" and path.is_file())
     if not files:
         raise DataError(f"{raw} holds no PDF; add some with `mark add FILE|DIR` or run `dvc repro corpus`")
-    quarantined: list[QuarantinedFile] = []
-    duplicates: list[DuplicateFile] = []
-    first_with: dict[str, str] = {}
-
-    def documents() -> Iterable[tuple[str, RawDocument]]:
-        for path, result in read_pdfs(files, raw, settings):
-            name = path.relative_to(raw).as_posix()
-            if isinstance(result, QuarantinedFile):
-                quarantined.append(result)
-            elif result.doc_id in first_with:
-                duplicates.append(DuplicateFile(file=name, same_as=first_with[result.doc_id]))
-            else:
-                first_with[result.doc_id] = name
-                yield name, result
-
-    return _ingest(settings, "pdf", documents(), (embedder, out), (quarantined, duplicates))
+    with Progress("ingest") as progress:
+        maker = DocumentMaker(settings, embedder, cache, progress)
+        return _write(maker, "pdf", len(files), _pdf_documents(maker, files, raw), out)
 
 
-def ingest_collection(settings: Ingest, snapshot: Path, embedder: Path, out: Path) -> IngestReport:
+def ingest_collection(
+    settings: Ingest, snapshot: Path, embedder: Path, out: Path, cache: Path | None = None
+) -> IngestReport:
     """Turn a snapshot of the user's collection into the files that `ingest_pdfs` writes.
 
     Rows are put back together as documents and pages, chunked and embedded anew.
@@ -121,17 +74,21 @@ def ingest_collection(settings: Ingest, snapshot: Path, embedder: Path, out: Pat
         snapshot: data/collection.jsonl, see `mark.ingest.snapshot`.
         embedder: Folder of the embedding model.
         out: The data folder.
+        cache: As in `ingest_pdfs`.
 
     Raises:
         DataError: The snapshot is missing or holds no text.
     """
+    from mark.ingest.maker import DocumentMaker
     from mark.ingest.snapshot import CollectionRow, collection_documents
 
     if not snapshot.is_file():
         raise DataError(f"{snapshot} is missing; make it with `mark snapshot --collection NAME`")
-    documents = collection_documents(read_jsonl(snapshot, CollectionRow))
-    named = [(document.document, document) for document in documents]
-    return _ingest(settings, "collection", named, (embedder, out), ([], []))
+    raws = collection_documents(read_jsonl(snapshot, CollectionRow))
+    with Progress("ingest") as progress:
+        maker = DocumentMaker(settings, embedder, cache, progress)
+        made = (maker.of_rows(document) for document in raws)
+        return _write(maker, "collection", len(raws), made, out)
 
 
 def joined_text(pages: Iterable[Page]) -> str:
@@ -143,47 +100,88 @@ def joined_text(pages: Iterable[Page]) -> str:
     return "".join(page.text for page in pages)
 
 
-def _ingest(
-    settings: Ingest,
+def _pdf_documents(
+    maker: DocumentMaker, files: list[Path], raw: Path
+) -> Iterator[MadeDocument | QuarantinedFile | DuplicateFile]:
+    """Each file's outcome, in the order of the files.
+
+    Of several files with the same bytes only the first that can be read counts.
+    """
+    from mark.ingest.pdf import read_pdfs
+
+    first_with: dict[str, str] = {}
+    for start in range(0, len(files), _WINDOW):
+        window = {path: sha256_file(path) for path in files[start : start + _WINDOW]}
+        firsts: dict[str, Path] = {}
+        for path, content in window.items():
+            if content not in first_with:
+                firsts.setdefault(content, path)
+        known = {path: maker.known(content, _name(path, raw)) for content, path in firsts.items()}
+        unknown = [path for path, made in known.items() if made is None]
+        maker.progress.set("file", f"{len(unknown)} files being read" if unknown else "")
+        readings = dict(read_pdfs(unknown, raw, maker.settings)) if unknown else {}
+        for path, content in window.items():
+            name = _name(path, raw)
+            if content in first_with:
+                yield DuplicateFile(file=name, same_as=first_with[content])
+                continue
+            made = known.pop(path, None)
+            if made is None:
+                # Not among the readings: a copy of a file that could not be read.
+                reading = readings.pop(path, None) or dict(read_pdfs([path], raw, maker.settings))[path]
+                if isinstance(reading, QuarantinedFile):
+                    yield reading
+                    continue
+                made = maker.of_reading(reading, content, name)
+            first_with[content] = name
+            yield made
+
+
+def _name(path: Path, raw: Path) -> str:
+    return path.relative_to(raw).as_posix()
+
+
+def _write(
+    maker: DocumentMaker,
     source: Literal["pdf", "collection"],
-    documents: Iterable[tuple[str, RawDocument]],
-    folders: tuple[Path, Path],
-    left_out: tuple[list[QuarantinedFile], list[DuplicateFile]],
+    count: int,
+    outcomes: Iterable[MadeDocument | QuarantinedFile | DuplicateFile],
+    out: Path,
 ) -> IngestReport:
-    """Clean, chunk, embed and write.
+    """Write what is made, as it is made.
 
     Args:
-        settings: The chunk size.
-        source: Where the documents come from.
-        documents: File names and documents.
-        folders: The embedder and the data folder.
-        left_out: Filled while `documents` is read.
+        maker: Makes the documents.
+        source: Where they come from.
+        count: How many files there are.
+        outcomes: What became of each.
+        out: The data folder.
     """
-    from mark.ingest.index import embedder_sha256, write_index
-    from mark.models.loading import Embedder
+    from mark.ingest.outputs import Outputs
 
-    embedder, out = folders
-    model = Embedder(embedder, settings.embed_batch)
-    if settings.chunk_tokens > model.max_tokens:
-        raise DataError(
-            f"ingest.chunk_tokens is {settings.chunk_tokens}, the embedder in {embedder} reads "
-            f"{model.max_tokens}; lower ingest.chunk_tokens"
-        )
-    batch = _Batch(model.count_tokens, settings.chunk_tokens)
-    for file, document in documents:
-        batch.add(file, document)
-    quarantined, duplicates = left_out
-    if not batch.chunks:
-        reasons = ", ".join(f"{file.file} {file.code}" for file in quarantined[:3]) or "no text in them"
-        raise DataError(f"none of the documents can be used ({reasons}); {_first_remedy(quarantined)}")
-    log.info("embedding %d chunks of %d documents", len(batch.chunks), len(batch.files))
-    vectors = model.encode([f"{chunk.heading}\n{chunk.text}" for chunk in batch.chunks])
-    report = make_report(source, batch.files, quarantined, duplicates)
-    out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(out / PAGES.name, batch.pages)
-    write_jsonl(out / CHUNKS.name, batch.chunks)
-    write_index(out, batch.chunks, vectors, len(batch.pages), embedder_sha256(embedder))
-    write_json(out / INGEST_REPORT.name, report.model_dump())
+    files: list[FileReport] = []
+    quarantined: list[QuarantinedFile] = []
+    duplicates: list[DuplicateFile] = []
+    with Outputs(out) as outputs:
+        for done, outcome in enumerate(outcomes, start=1):
+            if isinstance(outcome, QuarantinedFile):
+                quarantined.append(outcome)
+            elif isinstance(outcome, DuplicateFile):
+                duplicates.append(outcome)
+            else:
+                outputs.add(outcome.entry.pages, outcome.entry.chunks, outcome.vectors)
+                files.append(outcome.entry.report)
+            maker.progress.set("files", f"{done} of {count} files done, {outputs.chunks} chunks")
+        if not outputs.chunks:
+            reasons = ", ".join(f"{file.file} {file.code}" for file in quarantined[:3]) or "no text in them"
+            raise DataError(f"none of the documents can be used ({reasons}); {_first_remedy(quarantined)}")
+        report = make_report(source, files, quarantined, duplicates)
+        outputs.commit(report, maker.model_sha256)
+    maker.finish()
+    log.info(
+        "%d chunks of %d documents (%d from the cache, %d chunks embedded)",
+        report.totals.chunks, len(files), maker.reused, maker.embedded,
+    )  # fmt: skip
     return report
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-import io
 import json
 import logging
 import os
@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 import mark
 from mark.errors import DataError, ModelError
-from mark.files import CHUNKS, EMBEDDINGS, INDEX, read_json, sha256_file, write_json
+from mark.files import CHUNKS, EMBEDDINGS, INDEX, iter_jsonl, read_json, sha256_file, write_json
 from mark.records import Chunk, Row
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 KEY = "mark_index_key"  # in the metadata of a collection that is ours
 DATABASE = "chroma.sqlite3"
 _LOCK_TIMEOUT_S = 600.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux: fcntl.h, linux/fs.h
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception): ")
 
 
@@ -70,15 +71,13 @@ def write_index(
         model: Hash of the embedder's weights.
     """
     assert vectors.dtype == np.float32 and vectors.shape[0] == len(chunks)
-    buffer = io.BytesIO()
-    np.save(buffer, vectors, allow_pickle=False)
-    digest = hashlib.sha256("\n".join([model, *(chunk.chunk_id for chunk in chunks)]).encode())
-    digest.update(buffer.getvalue())
     temporary = out / f".{EMBEDDINGS.name}.tmp"
-    temporary.write_bytes(buffer.getvalue())
+    with temporary.open("wb") as stream:
+        np.save(stream, vectors, allow_pickle=False)
+    key = index_key(model, (f"{chunk.model_dump_json()}\n".encode() for chunk in chunks), temporary)
     os.replace(temporary, out / EMBEDDINGS.name)
     index = Index(
-        key=digest.hexdigest(),
+        key=key,
         chunks=len(chunks),
         pages=pages,
         documents=len({chunk.doc_id for chunk in chunks}),
@@ -87,6 +86,23 @@ def write_index(
     )
     write_json(out / INDEX.name, index.model_dump())
     return index
+
+
+def index_key(model: str, rows: Iterable[bytes], vectors: Path) -> str:
+    """What changes with any chunk, its document's name, its vector or the embedder.
+
+    Args:
+        model: Hash of the embedder's weights.
+        rows: The lines of chunks.jsonl.
+        vectors: The file embeddings.npy.
+    """
+    digest = hashlib.sha256(f"{model}\n".encode())
+    for row in rows:
+        digest.update(row)
+    with vectors.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_index(data: Path) -> Index:
@@ -126,8 +142,9 @@ def read_embeddings(data: Path, index: Index) -> NDArray[np.float32]:
 def build_collection(out: Path, chroma: Path, name: str) -> None:
     """Bring the derived Chroma collection up to date; nothing happens where it is.
 
-    It is built beside the folder, verified in another process and swapped in. Where the folder
-    also holds other collections it is written in place instead, and they stay as they are.
+    It is built in a folder beside, checked by another process and swapped in; until then the old
+    one serves, also after a failure or a kill. Other collections of the folder are copied along;
+    the swap is refused where another process has the folder open or has changed it meanwhile.
 
     Args:
         out: The data folder (index.json, chunks.jsonl, embeddings.npy).
@@ -135,7 +152,7 @@ def build_collection(out: Path, chroma: Path, name: str) -> None:
         name: The collection.
 
     Raises:
-        DataError: The collection or the folder is the user's, or building failed.
+        DataError: The collection or the folder is the user's, is in use, or building failed.
     """
     from filelock import FileLock, Timeout
 
@@ -152,6 +169,8 @@ def build_collection(out: Path, chroma: Path, name: str) -> None:
 
 
 def _build_locked(out: Path, chroma: Path, name: str, key: str) -> None:
+    new, old = _beside(chroma)
+    _mend(chroma, new, old)
     found = collection_keys(chroma)
     if name in found and found[name] is None:
         raise DataError(
@@ -159,22 +178,124 @@ def _build_locked(out: Path, chroma: Path, name: str, key: str) -> None:
             f"`mark snapshot --collection {name}`, or set ingest.collection to another name"
         )
     if found.get(name) == key:
-        return
+        if stored_ids(chroma, name) == sorted(row.chunk_id for row in iter_jsonl(out / CHUNKS.name, Chunk)):
+            return
+        log.warning(
+            "the Chroma collection %s in %s lacks rows of chunks.jsonl; it is built anew", name, chroma
+        )
     log.info("building the Chroma collection %s in %s", name, chroma)
-    if set(found) - {name} or _foreign_files(chroma):
-        _write(out, chroma, name, key)
-        return
-    work = Path(tempfile.mkdtemp(dir=chroma.parent, prefix=f".{chroma.name}."))
+    others = sorted(set(found) - {name})
+    before = _fingerprint(chroma)
+    shared = bool(others) or _foreign_files(chroma)
+    if shared:
+        _refuse_in_use(chroma, others)
+        shutil.copytree(chroma, new, symlinks=True)
+    else:
+        new.mkdir()
     try:
-        _write(out, work, name, key)
-        os.chmod(work, 0o755)
-        old = Path(f"{work}.old")
-        if chroma.exists():
-            os.replace(chroma, old)
-        os.replace(work, chroma)
-        shutil.rmtree(old, ignore_errors=True)
+        _write(out, new, name, key)
+        if shared:
+            _check_others(chroma, new, others)
+            _refuse_in_use(chroma, others)
+        if _fingerprint(chroma) != before:
+            raise DataError(
+                f"{chroma} was changed by another process while {name} was built, and stays as it is; "
+                "end that process and try again, or set ingest.chroma_path to another folder"
+            )
+        _swap(new, chroma, old)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _beside(chroma: Path) -> tuple[Path, Path]:
+    """Where the next state is built, and where the last one goes for a moment."""
+    return chroma.parent / f".{chroma.name}.new", chroma.parent / f".{chroma.name}.old"
+
+
+def _mend(chroma: Path, new: Path, old: Path) -> None:
+    """Put right what a killed process left: an unfinished build goes, a half-done swap goes back."""
+    if old.exists() and not chroma.exists():
+        os.replace(old, chroma)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap(new: Path, chroma: Path, old: Path) -> None:
+    """Put a folder in another's place, in one step where the system can; readers keep their open files."""
+    if not chroma.exists():
+        os.replace(new, chroma)
+    elif not _exchange(new, chroma):
+        os.replace(chroma, old)
+        os.replace(new, chroma)
+        shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once (Linux renameat2); False where the system or file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return done == 0
+
+
+def _fingerprint(chroma: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file: changes when somebody writes."""
+    files = sorted(path for path in chroma.rglob("*") if path.is_file()) if chroma.is_dir() else []
+    states = [(path, path.stat()) for path in files]
+    return [(path.relative_to(chroma).as_posix(), at.st_size, at.st_mtime_ns) for path, at in states]
+
+
+def _refuse_in_use(chroma: Path, others: Sequence[str]) -> None:
+    """A process that has the user's collections open would go on writing into the folder taken away.
+
+    Raises:
+        DataError: There is one.
+    """
+    import psutil
+
+    folder = str(chroma.resolve()) + os.sep
+    for process in psutil.process_iter(["name"]):
+        try:
+            open_files = process.open_files()
+        except psutil.Error:  # it has ended, or is another user's
+            continue
+        if any(file.path.startswith(folder) for file in open_files):
+            raise DataError(
+                f"{chroma} also holds {', '.join(others) or 'other files'} and is open in process "
+                f"{process.pid} ({process.info['name']}); end it and try again, or set ingest.chroma_path "
+                "to another folder"
+            )
+
+
+def _check_others(chroma: Path, new: Path, others: Sequence[str]) -> None:
+    """The user's collections must have come along whole.
+
+    Raises:
+        DataError: One has not.
+    """
+    for other in others:
+        rows = _stored_rows(chroma, other)
+        if _stored_rows(new, other) != rows:
+            raise DataError(f"{chroma}: collection {other} could not be copied along; nothing was changed")
+        run_store(["check", str(new), other, str(len({row[0] for row in rows}))])
+
+
+def stored_ids(chroma: Path, name: str) -> list[str]:
+    """The ids of a collection, sorted, read past Chroma."""
+    return sorted({row[0] for row in _stored_rows(chroma, name)})
+
+
+def _stored_rows(chroma: Path, name: str) -> list[tuple[str, ...]]:
+    """Each row's id and each of its metadata (its text among them) of one collection."""
+    return _ask(
+        chroma / DATABASE,
+        "SELECT e.embedding_id, m.key, m.string_value, m.int_value, m.float_value, m.bool_value "
+        "FROM collections AS c JOIN segments AS s ON s.collection = c.id "
+        "JOIN embeddings AS e ON e.segment_id = s.id LEFT JOIN embedding_metadata AS m ON m.id = e.id "
+        "WHERE c.name = ? ORDER BY e.embedding_id, m.key",
+        name,
+    )
 
 
 def collection_keys(chroma: Path) -> dict[str, str | None]:
@@ -194,9 +315,13 @@ def collection_keys(chroma: Path) -> dict[str, str | None]:
         "SELECT name, (SELECT str_value FROM collection_metadata AS m WHERE m.collection_id = c.id "
         "AND m.key = ?) FROM collections AS c ORDER BY name"
     )
+    return {str(name): key for name, key in _ask(database, query, KEY)}
+
+
+def _ask(database: Path, query: str, value: str) -> list[tuple[str, ...]]:
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return {str(name): key for name, key in connection.execute(query, (KEY,))}
+            return list(connection.execute(query, (value,)))
     except sqlite3.Error as fault:
         raise DataError(
             f"{database} cannot be read ({fault}) and is left alone; set ingest.chroma_path to another folder"
@@ -220,7 +345,7 @@ def _write(out: Path, chroma: Path, name: str, key: str) -> None:
 
 
 def run_store(arguments: list[str]) -> None:
-    """Run `mark.ingest.vector_store` in a process of its own.
+    """Run `mark.ingest.vector_store` in a process of its own; its lines are logged as they come.
 
     Raises:
         DataError: It failed; the message is its own last line.
@@ -229,13 +354,20 @@ def run_store(arguments: list[str]) -> None:
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     command = [sys.executable, "-m", "mark.ingest.vector_store", json.dumps(arguments)]
     environment = {**os.environ, "PYTHONPATH": path, "ANONYMIZED_TELEMETRY": "False"}
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, check=False)
-    if done.returncode != 0:
-        raise DataError(f"{arguments[1]}: Chroma could not {arguments[0]} {arguments[2]} ({_reason(done)})")
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.info("%s: %s", arguments[2], line.rstrip())
+        code = process.wait()
+        errors.seek(0)
+        if code != 0:
+            why = _reason(errors.read(), code)
+            raise DataError(f"{arguments[1]}: Chroma could not {arguments[0]} {arguments[2]} ({why})")
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
+def _reason(errors: str, code: int) -> str:
     """The error line of a traceback, without the exception's class."""
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    errors = [line for line in lines if _RAISED.match(line)] or lines
-    return _RAISED.sub("", errors[-1], count=1)
+    lines = errors.strip().splitlines() or [f"exit code {code}"]
+    raised = [line for line in lines if _RAISED.match(line)] or lines
+    return _RAISED.sub("", raised[-1], count=1)

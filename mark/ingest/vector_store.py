@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,23 @@ from numpy.typing import NDArray
 
 from mark.errors import DataError
 from mark.files import read_jsonl, write_jsonl
-from mark.ingest.index import KEY
+from mark.ingest.index import DATABASE, KEY, collection_keys
 from mark.records import Chunk
 
 _UNFINISHED = "unfinished"  # as key while building: ours, and to be rebuilt
-_PROBES = 8
+_PROBES = 64  # rows, spread evenly, that must find themselves
 _SAME = 1e-3  # cosine distance of a vector to itself, rounding included
+_PAGE = 1000  # rows read or written at once
+_PAUSE_S = 5.0  # between two lines about progress
+_shared: dict[str, tuple[tuple[int, int], Any]] = {}  # folder -> its identity when opened, the client
 
 
 def open_store(location: str) -> Any:
-    """A Chroma client for a folder or the URL of a server, without telemetry."""
+    """A Chroma client for a folder or the URL of a server, without telemetry.
+
+    A process has one client for a folder. Chroma itself goes on with the deleted files of a folder
+    that was swapped, so a client that was opened before a swap is closed and another one opened.
+    """
     import chromadb
     from chromadb.config import Settings
 
@@ -33,7 +41,80 @@ def open_store(location: str) -> Any:
         secure = url.scheme == "https"
         port = url.port or (443 if secure else 8000)
         return chromadb.HttpClient(host=url.hostname or "localhost", port=port, ssl=secure, settings=settings)
-    return chromadb.PersistentClient(path=location, settings=settings)
+    seen = _shared.get(location)
+    if seen is not None:
+        if seen[0] == _identity(Path(location)):
+            return seen[1]
+        seen[1].close()
+    client = chromadb.PersistentClient(path=location, settings=settings)
+    _shared[location] = (_identity(Path(location)), client)
+    return client
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = (folder / DATABASE).stat()
+    return found.st_dev, found.st_ino
+
+
+class LiveCollection:
+    """A collection that is opened anew after each swap."""
+
+    def __init__(self, chroma: Path, name: str) -> None:
+        """Open it.
+
+        Args:
+            chroma: The Chroma folder.
+            name: A collection that `mark ingest` made.
+
+        Raises:
+            DataError: There is no such collection, or it is the user's.
+        """
+        self._chroma, self._name = chroma, name
+        self._open()
+
+    @property
+    def collection(self) -> Any:
+        """The collection as it is now; ask again before each query."""
+        if self._identity != _identity(self._chroma):
+            self._open()
+        return self._collection
+
+    @property
+    def key(self) -> str:
+        """`index.json`'s key of what `collection` holds."""
+        return str(self.collection.metadata[KEY])
+
+    def query(self, vectors: NDArray[np.float32], k: int) -> tuple[list[list[str]], list[list[float]]]:
+        """The nearest rows.
+
+        A swap may fall between opening and asking: what failed, or was answered by a folder that is
+        no longer there, is asked again.
+
+        Args:
+            vectors: float32 [questions, dimension].
+            k: Rows a question, at most.
+
+        Returns:
+            For each question ids and cosines, best first.
+        """
+        while True:
+            collection, before = self.collection, self._identity
+            try:
+                found = collection.query(query_embeddings=vectors, n_results=k, include=["distances"])
+            except Exception:
+                if before == _identity(self._chroma):
+                    raise
+                continue
+            if before == _identity(self._chroma):
+                return found["ids"], [[1.0 - distance for distance in row] for row in found["distances"]]
+
+    def _open(self) -> None:
+        known = collection_keys(self._chroma)
+        if known.get(self._name) is None:
+            raise DataError(f"{self._chroma} holds no collection {self._name} of ours; run `mark ingest`")
+        client = open_store(str(self._chroma))
+        self._collection = client.get_collection(self._name, embedding_function=None)
+        self._identity = _shared[str(self._chroma)][0]
 
 
 def build(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> None:
@@ -48,8 +129,13 @@ def build(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> N
         configuration={"hnsw": {"space": "cosine"}},
     )
     rows, vectors = _rows(chunks, embeddings)
-    batch = client.get_max_batch_size()
+    batch = min(client.get_max_batch_size(), _PAGE)
+    told = time.monotonic()
     for start in range(0, len(rows), batch):
+        if time.monotonic() - told > _PAUSE_S:
+            told = time.monotonic()
+            sys.stdout.write(f"{start} of {len(rows)} rows written\n")
+            sys.stdout.flush()
         part = rows[start : start + batch]
         collection.add(
             ids=[row.chunk_id for row in part],
@@ -57,12 +143,11 @@ def build(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> N
             documents=[row.text for row in part],
             metadatas=[_metadata(row) for row in part],
         )
-    _verify(collection, rows, vectors)
     collection.modify(metadata={KEY: key})
 
 
 def verify(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> None:
-    """Read the collection back from disk: key, count, and some vectors that find themselves.
+    """Read the collection back from disk: key, all ids, and vectors that are stored and find themselves.
 
     Raises:
         DataError: Something is not as written.
@@ -70,7 +155,27 @@ def verify(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> 
     collection = open_store(chroma).get_collection(name, embedding_function=None)
     if (collection.metadata or {}).get(KEY) != key:
         raise DataError("the collection has another index key")
-    _verify(collection, *_rows(chunks, embeddings))
+    rows, vectors = _rows(chunks, embeddings)
+    stored = _ids(collection)
+    if sorted(stored) != sorted(row.chunk_id for row in rows):
+        raise DataError(f"{len(stored)} ids stored, {len(rows)} in chunks.jsonl, and they are not the same")
+    for row in _spread(len(rows)):
+        _check_row(collection, rows[row], vectors[row])
+
+
+def check(chroma: str, name: str, count: int) -> None:
+    """Read a collection that was copied along: all rows are there and have their vectors.
+
+    Raises:
+        DataError: They are not.
+    """
+    collection = open_store(chroma).get_collection(name, embedding_function=None)
+    ids = sorted(_ids(collection))
+    if not collection.count() == len(ids) == count:
+        raise DataError(f"{len(ids)} rows of {count}")
+    chosen = [ids[row] for row in _spread(len(ids))]
+    if chosen and len(collection.get(ids=chosen, include=["embeddings"])["embeddings"]) != len(chosen):
+        raise DataError("a row has no vector")
 
 
 def read(chroma: str, name: str, target: Path) -> None:
@@ -117,15 +222,27 @@ def _metadata(row: Chunk) -> dict[str, str | int]:
     }
 
 
-def _verify(collection: Any, rows: list[Chunk], vectors: NDArray[np.float32]) -> None:
-    if collection.count() != len(rows):
-        raise DataError(f"{collection.count()} rows stored of {len(rows)}")
-    step = max(1, len(rows) // _PROBES)
-    probes = list(range(0, len(rows), step))
-    found = collection.query(query_embeddings=vectors[probes], n_results=1, include=["distances"])
-    for probe, distances in zip(probes, found["distances"], strict=True):
-        if not distances or distances[0] > _SAME:
-            raise DataError(f"row {rows[probe].chunk_id} does not find itself")
+def _ids(collection: Any) -> list[str]:
+    ids: list[str] = []
+    for offset in range(0, collection.count(), _PAGE):
+        ids += collection.get(limit=_PAGE, offset=offset, include=[])["ids"]
+    return ids
+
+
+def _spread(count: int) -> range:
+    """Positions of up to `_PROBES` rows over the whole."""
+    return range(0, count, max(1, -(-count // _PROBES)))
+
+
+def _check_row(collection: Any, row: Chunk, vector: NDArray[np.float32]) -> None:
+    """One row is stored as written, and its vector finds it (or a twin with the same vector)."""
+    got = collection.get(ids=[row.chunk_id], include=["embeddings", "documents", "metadatas"])
+    same = np.allclose(got["embeddings"][0], vector, atol=1e-6)
+    if not same or got["documents"][0] != row.text or got["metadatas"][0] != _metadata(row):
+        raise DataError(f"row {row.chunk_id} is not stored as written")
+    found = collection.query(query_embeddings=[vector], n_results=1, include=["distances"])
+    if not found["ids"][0] or found["distances"][0][0] > _SAME:
+        raise DataError(f"row {row.chunk_id} does not find itself")
 
 
 def main(arguments: list[str]) -> int:
@@ -133,6 +250,8 @@ def main(arguments: list[str]) -> int:
     command, chroma, name, *rest = arguments
     if command == "read":
         read(chroma, name, Path(rest[0]))
+    elif command == "check":
+        check(chroma, name, int(rest[0]))
     else:
         {"build": build, "verify": verify}[command](chroma, name, rest[0], Path(rest[1]), Path(rest[2]))
     return 0
