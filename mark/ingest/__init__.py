@@ -176,7 +176,7 @@ def _ingest(
         reasons = ", ".join(f"{file.file} {file.code}" for file in quarantined[:3]) or "no text in them"
         raise DataError(f"none of the documents can be used ({reasons}); {_first_remedy(quarantined)}")
     log.info("embedding %d chunks of %d documents", len(batch.chunks), len(batch.files))
-    vectors = model.encode([f"{chunk.heading}\n{chunk.text}" for chunk in batch.chunks])
+    vectors = model.encode([chunk.embedded_text for chunk in batch.chunks])
     report = make_report(source, batch.files, quarantined, duplicates)
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(out / PAGES.name, batch.pages)
