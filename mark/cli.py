@@ -199,6 +199,25 @@ def evaluate(
 
 
 @app.command()
+def retrieval(
+    files: Annotated[list[Path], typer.Argument(help="JSONL of questions with known passages.")],
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value laid over `retrieval`; may be repeated.")
+    ] = None,
+    chroma: Annotated[
+        bool, typer.Option("--chroma", help="Through Chroma, compared with exact search.")
+    ] = False,
+) -> None:
+    """Measure how often the right passage is found.
+
+    Example: `mark retrieval data/practice.jsonl data/handwritten_dev.jsonl --set late_weight=0`
+    """
+    from mark.commands.retrieval import run_retrieval
+
+    typer.echo(run_retrieval(files, change or [], chroma, git_root()))
+
+
+@app.command()
 def params(
     overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only.")] = False,

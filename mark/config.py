@@ -97,6 +97,12 @@ class Ingest(Section):
         return self
 
 
+class Reranker(Section):
+    weights: WeightSource  # of a cross-encoder with one output (a BERT for sequence classification)
+    candidates: int = Field(ge=1)  # best chunks that it puts in order
+    batch_size: int = Field(ge=1)
+
+
 class Retrieval(Section):
     top_k: int = Field(ge=1, le=20)  # passages in a prompt
     candidates: int = Field(ge=1)  # of each ranking, before fusion
@@ -104,6 +110,9 @@ class Retrieval(Section):
     rrf_k: int = Field(ge=1)  # fusion=rank: 1 / (rrf_k + rank)
     dense_weight: float = Field(ge=0.0)
     bm25_weight: float = Field(ge=0.0)
+    document_weight: Fraction  # of the search in the documents that a question names; 0 = names mean nothing
+    late_weight: float = Field(ge=0.0)  # of the token-by-token comparison of the candidates; 0 = off
+    reranker: Reranker | None
 
 
 class DataPrep(Section):

@@ -57,6 +57,11 @@ class Chunk(Row):
         """`title > heading path`, prefixed for embedding and shown above the passage in a prompt."""
         return " > ".join([self.title, *self.heading_path])
 
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded: the heading above the text."""
+        return f"{self.heading}\n{self.text}"
+
 
 class Example(Row):
     """One question with the contexts that the deployed retriever returned for it."""

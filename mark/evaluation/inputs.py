@@ -16,6 +16,7 @@ from mark.evaluation.questions import (
     load_handwritten,
     stratified,
 )
+from mark.evaluation.retrieval import DEPTH
 from mark.files import (
     EMBEDDER,
     HANDWRITTEN_DEV,
@@ -101,7 +102,7 @@ def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
     test += evenly(rule_made, settings.max_rule_made)
     if not test:
         raise DataError(f"no test question; raise eval.max_rule_made or mend {inputs.data / TEST_SFT.name}")
-    depth = max(retrieval.top_k, *settings.recall_at) if settings.recall_at else retrieval.top_k
+    depth = max(retrieval.top_k, DEPTH, *settings.recall_at)
     ranked = _ranked(retriever, test, depth)
     validation = [from_example(row) for row in val] + load_handwritten(inputs.handwritten_dev, chunks)[0]
     validation = stratified(validation, settings.max_calibration, lambda q: (q.handwritten, q.kind))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from mark.answering.quotes import fold, trim
 from mark.errors import LeakError
 from mark.files import read_jsonl
-from mark.records import Chunk, Example, HandwrittenQuestion, Kind, Style
+from mark.records import Chunk, Example, HandwrittenQuestion, Kind, PracticeQuestion, Style
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,28 @@ def from_handwritten(row: HandwrittenQuestion, chunks: Sequence[Chunk]) -> Quest
     )
 
 
-def gold_chunks(row: HandwrittenQuestion, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
+    """A practice question about a document of the corpus; its gold chunks are found by its quote.
+
+    Args:
+        row: The question.
+        chunks: All chunks of the corpus, in reading order.
+    """
+    return Question(
+        id=row.id,
+        question=row.question,
+        answers=() if row.answer is None else (row.answer,),
+        kind=row.kind,
+        style=row.style,
+        rule_id="practice",
+        document=row.document,
+        section=row.section,
+        gold=gold_chunks(row, chunks),
+        contexts=None,
+    )
+
+
+def gold_chunks(row: HandwrittenQuestion | PracticeQuestion, chunks: Sequence[Chunk]) -> tuple[str, ...]:
     """The chunks of the cited section that hold the quote, or at least 60 % of its words."""
     if row.quote is None or row.kind == "unanswerable":
         return ()

@@ -34,6 +34,12 @@ _COLUMNS = {
     "false_refusals": "false\nrefusals",
     "quote_correct": "right\nquote",
 }
+_RETRIEVAL = {
+    "mrr_at_10": "MRR@10",
+    "ndcg_at_10": "nDCG@10",
+    "wrong_document": "wrong document first",
+    "wrong_document_at_5": "only wrong documents in 5",
+}
 _GROUPS = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
 _BASELINES = {
     "over_base_retrieval": "base + retrieval",
@@ -169,14 +175,22 @@ def _value(values: Tree, metric: str) -> str:
 
 def _retrieval_line(title: str, metrics: Tree, group: str) -> Text:
     found = metrics["retrieval"].get(group)
-    if found is None:
-        return Text("")
-    names = sorted(
-        (k for k in found if k.startswith("recall_at_") and k.rsplit("_", 1)[1].isdigit()),
-        key=lambda k: int(k.rsplit("_", 1)[1]),
+    return Text("" if found is None else f"{title}, retrieval: {retrieval_line(found)}")
+
+
+def retrieval_line(found: Tree) -> str:
+    """All retrieval metrics of one group of questions on one line, percent with intervals.
+
+    Args:
+        found: As `mark.evaluation.retrieval.retrieval_metrics` makes it.
+    """
+    recalls = sorted(
+        int(name.removeprefix("recall_at_"))
+        for name in found
+        if name.startswith("recall_at_") and name.rsplit("_", 1)[1].isdigit()
     )
-    parts = [f"recall@{name.rsplit('_', 1)[1]} {_inline(found, name)}" for name in names]
-    return Text(f"{title}, retrieval: " + ", ".join([*parts, f"MRR {_inline(found, 'mrr')}"]))
+    labels = {f"recall_at_{k}": f"recall@{k}" for k in recalls} | _RETRIEVAL
+    return ", ".join(f"{label} {_inline(found, name)}" for name, label in labels.items() if name in found)
 
 
 def _inline(values: Tree, name: str) -> str:

@@ -14,7 +14,8 @@ from mark.evaluation.cells import in_gold_section
 from mark.evaluation.inputs import Asked
 from mark.evaluation.metrics import answerable_golds, bleu_counts, corpus_bleu
 from mark.evaluation.questions import HANDWRITTEN, Question
-from mark.evaluation.significance import DECISIVE, Bootstrap, Floats, Gain, Interval, choose_clusters, judge
+from mark.evaluation.retrieval import Ranked, put, retrieval_metrics
+from mark.evaluation.significance import DECISIVE, Bootstrap, Floats, Gain, choose_clusters, judge
 from mark.records import Chunk, Prediction
 from mark.seeding import derived_seed
 
@@ -153,14 +154,14 @@ def cell_metrics(
     out: Tree = {}
     for name in ("exact_match", "token_f1", "rouge_l"):
         values = np.array([getattr(row, name) for row in rows])
-        _put(out, name, bootstrap.mean(values, clusters))
+        put(out, name, bootstrap.mean(values, clusters))
     answerable = [i for i, row in enumerate(rows) if row.kind == "answerable"]
     if answerable:
         counts = np.stack([_bleu_row(rows[i]) for i in answerable])
         of = [clusters[i] for i in answerable]
-        _put(out, "bleu", bootstrap.statistic(counts, of, corpus_bleu))
+        put(out, "bleu", bootstrap.statistic(counts, of, corpus_bleu))
         values = np.array([rows[i].f1_if_answered for i in answerable])
-        _put(out, "f1_if_answered", bootstrap.mean(values, of))
+        put(out, "f1_if_answered", bootstrap.mean(values, of))
     shares = {
         "refusal_recall": [(r.kind == "unanswerable", r.refused) for r in rows],
         "false_refusals": [(r.kind == "answerable", r.refused) for r in rows],
@@ -182,10 +183,6 @@ def _answered(row: Prediction) -> bool:
     return row.kind == "answerable" and not row.refused and bool(row.contexts)
 
 
-def _put(out: Tree, name: str, interval: Interval) -> None:
-    out |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 def _put_share(
     out: Tree, name: str, flags: Sequence[tuple[bool, bool]], clusters: Sequence[str], bootstrap: Bootstrap
 ) -> None:
@@ -193,31 +190,19 @@ def _put_share(
     chosen = [i for i, (counts, _) in enumerate(flags) if counts]
     if chosen:
         values = np.array([float(flags[i][1]) for i in chosen])
-        _put(out, name, bootstrap.mean(values, [clusters[i] for i in chosen]))
+        put(out, name, bootstrap.mean(values, [clusters[i] for i in chosen]))
 
 
 def _retrieval(table: _Table, groups: dict[str, list[Question]], asked: Asked, settings: Eval) -> Tree:
-    """Recall@k and mean reciprocal rank of the first gold chunk, where a gold chunk is known."""
+    """How well the passage is found; an answerable question whose gold chunk is unknown counts as a miss."""
     out: Tree = {}
     for name in ("all", "handwritten", "rule_made", "unseen_documents"):
         questions = [q for q in groups[name] if q.kind == "answerable"]
-        if not questions:
-            continue
-        clusters = [table.clusters[q.id] for q in questions]
-        ranks = [first_rank(asked.ranked[q.id], q.gold) for q in questions]
-        part: Tree = {"questions": len(questions)}
-        for k in settings.recall_at:
-            hits = np.array([float(rank is not None and rank <= k) for rank in ranks])
-            _put(part, f"recall_at_{k}", table.bootstrap.mean(hits, clusters))
-        reciprocal = np.array([0.0 if rank is None else 1 / rank for rank in ranks])
-        _put(part, "mrr", table.bootstrap.mean(reciprocal, clusters))
-        out[name] = part
+        if questions:
+            rows = [Ranked.of(q, asked.ranked[q.id], table.chunks) for q in questions]
+            clusters = [table.clusters[q.id] for q in questions]
+            out[name] = retrieval_metrics(rows, clusters, settings.recall_at, table.bootstrap)
     return out
-
-
-def first_rank(ranked: Sequence[str], gold: Sequence[str]) -> int | None:
-    """Rank of the first gold chunk, from 1; None where none was found."""
-    return next((rank for rank, chunk_id in enumerate(ranked, start=1) if chunk_id in gold), None)
 
 
 def _gains(table: _Table, questions: Sequence[Question]) -> dict[str, Gain]:

@@ -27,7 +27,7 @@ class Model(Protocol):
 
 def embedded_texts(chunks: Sequence[Chunk]) -> list[str]:
     """What is embedded of each chunk: its heading above its text; the file's name is not in it."""
-    return [f"{chunk.heading}\n{chunk.text}" for chunk in chunks]
+    return [chunk.embedded_text for chunk in chunks]
 
 
 def embed_document(

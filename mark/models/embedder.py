@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,42 @@ class Embedder:
         Raises:
             ModelError: A text has more than `max_tokens` tokens and `truncate` is false.
         """
+        encoded = self._within_limit(texts, truncate)
+        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
+        for rows in self._batches(encoded):
+            hidden, mask = self._forward([encoded[i] for i in rows])
+            weights = mask.unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+            vectors[rows] = torch.nn.functional.normalize(mean, p=2, dim=1).cpu().numpy()
+        return vectors
+
+    def encode_tokens(
+        self, texts: Sequence[str], truncate: bool = False
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Contextual vectors of single tokens, the special ones at both ends left out.
+
+        Args:
+            texts: Any number, in any order.
+            truncate: Cut texts beyond `max_tokens` instead of refusing them.
+
+        Returns:
+            For each text its token ids, int64 [tokens], and float32 [tokens, dimension], rows of length 1.
+
+        Raises:
+            ModelError: A text has more than `max_tokens` tokens and `truncate` is false.
+        """
+        encoded = self._within_limit(texts, truncate)
+        found: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        for rows in self._batches(encoded):
+            hidden, _ = self._forward([encoded[i] for i in rows])
+            unit = torch.nn.functional.normalize(hidden, p=2, dim=2).cpu().numpy()
+            for place, i in enumerate(rows):
+                ids = np.array(encoded[i], dtype=np.int64)
+                kept = ~np.isin(ids, self._tokenizer.all_special_ids)
+                found[i] = ids[kept], unit[place, : len(ids)][kept]
+        return [found[i] for i in range(len(encoded))]
+
+    def _within_limit(self, texts: Sequence[str], truncate: bool) -> list[list[int]]:
         encoded = self._ids(texts)
         long = [i for i, ids in enumerate(encoded) if len(ids) > self.max_tokens]
         if long and not truncate:
@@ -90,14 +126,14 @@ class Embedder:
             shortened = self._ids([texts[i] for i in long], self.max_tokens)
             for i, ids in zip(long, shortened, strict=True):
                 encoded[i] = ids
-        vectors = np.empty((len(encoded), self.dimension), dtype=np.float32)
-        # Longest first: little padding, and a lack of memory shows at once.
+        return encoded
+
+    def _batches(self, encoded: list[list[int]]) -> Iterator[list[int]]:
+        """Texts by length, longest first: little padding, and a lack of memory shows at once."""
         order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
         starts = range(0, len(order), self._batch)
         for start in tqdm(starts, desc="embed", unit="batch", disable=len(starts) < 8 or None):
-            rows = order[start : start + self._batch]
-            vectors[rows] = self._forward([encoded[i] for i in rows])
-        return vectors
+            yield order[start : start + self._batch]
 
     def _ids(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         if not texts:
@@ -106,17 +142,14 @@ class Embedder:
         return list(self._tokenizer(list(texts), verbose=False, **options)["input_ids"])
 
     @torch.inference_mode()
-    def _forward(self, batch: list[list[int]]) -> NDArray[np.float32]:
+    def _forward(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [batch, width, dimension] and the attention mask [batch, width]."""
         width = max(len(ids) for ids in batch)
         pad = self._tokenizer.pad_token_id
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in batch])  # [batch, width]
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
         ids, mask = ids.to(self._device), mask.to(self._device)
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # [batch, width, dim]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-        unit = torch.nn.functional.normalize(mean, p=2, dim=1)
-        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+        return self._model(input_ids=ids, attention_mask=mask).last_hidden_state, mask
 
 
 def _limit(folder: Path, positions: int) -> int:

@@ -78,3 +78,11 @@ def fuse(rankings: Sequence[NDArray[np.int64]], weights: Sequence[float], rrf_k:
         for rank, item in enumerate(items.tolist(), start=1):
             scores[item] = scores.get(item, 0.0) + weight / (rrf_k + rank)
     return scores
+
+
+def scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores moved to [0, 1]: the lowest is 0, the highest 1; all 1 where they are equal."""
+    if not len(scores):
+        return scores
+    low, high = scores.min(), scores.max()
+    return (scores - low) / (high - low) if high > low else np.ones_like(scores)

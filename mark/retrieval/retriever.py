@@ -1,10 +1,10 @@
-"""The deployed retriever: exact vectors and keywords, fused."""
+"""The deployed retriever: vectors and keywords, fused, and the best of them looked at token by token."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from mark.config import Retrieval
 from mark.errors import ConfigError, DataError
-from mark.files import CHUNKS, read_jsonl
-from mark.ingest.index import embedder_sha256, read_embeddings, read_index
+from mark.files import CHUNKS, RERANKER, TOKEN_VECTORS, read_jsonl
+from mark.ingest.index import Index, embedder_sha256, read_embeddings, read_index
 from mark.records import Chunk
 from mark.retrieval.bm25 import KeywordIndex
-from mark.retrieval.fusion import blend, fuse, ranking
+from mark.retrieval.dense import ChromaSearch, DenseSearch, ExactSearch, Mask
+from mark.retrieval.fusion import blend, fuse, ranking, scaled
+from mark.retrieval.late import TokenIndex
+from mark.retrieval.naming import DocumentNames, Mention
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,12 @@ class Encoder(Protocol):
         """Unit vectors, float32 [texts, dimension]."""
         ...
 
+    def encode_tokens(
+        self, texts: Sequence[str], truncate: bool = False
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """For each text its token ids [tokens] and their unit vectors, float32 [tokens, dimension]."""
+        ...
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -42,18 +51,40 @@ class Hit:
     bm25: float  # keyword score, 0 = no shared word
 
 
+class Reranker(Protocol):
+    """What the retriever needs of a cross-encoder."""
+
+    def scores(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """How well each text answers the question, float32 [texts]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a retriever searches with besides keywords.
+
+    Attributes:
+        dense: Vectors of the chunks, in their order.
+        encoder: Embeds questions.
+        tokens: Token vectors of the chunks; None where `late_weight` is 0.
+        reranker: Orders the best chunks anew; None = keep their order.
+    """
+
+    dense: DenseSearch
+    encoder: Encoder
+    tokens: TokenIndex | None = None
+    reranker: Reranker | None = None
+
+
 class Retriever:
     """Finds the chunks that a question is about."""
 
-    def __init__(
-        self, chunks: Sequence[Chunk], vectors: NDArray[np.float32], encoder: Encoder, settings: Retrieval
-    ) -> None:
-        """Build the keyword index.
+    def __init__(self, chunks: Sequence[Chunk], parts: Parts, settings: Retrieval) -> None:
+        """Build the keyword index and collect the documents' names.
 
         Args:
             chunks: At least one.
-            vectors: float32 [chunks, dimension], unit rows in the chunks' order.
-            encoder: Embeds questions.
+            parts: Vectors in the chunks' order, and the embedder.
             settings: Weights and depth of the rankings.
 
         Raises:
@@ -63,31 +94,35 @@ class Retriever:
             raise ConfigError("retrieval.dense_weight and retrieval.bm25_weight are both 0; raise one")
         self.chunks: dict[str, Chunk] = {chunk.chunk_id: chunk for chunk in chunks}
         self._rows = list(chunks)
-        self._vectors = vectors
-        self._encoder = encoder
+        self._parts = parts
         self._settings = settings
         self._keywords = KeywordIndex(chunks)
+        self._names = DocumentNames(chunks)
+        self._documents = np.array([chunk.document for chunk in chunks])
         order = sorted(range(len(chunks)), key=lambda row: chunks[row].chunk_id)
         self._tie_order = np.empty(len(chunks), dtype=np.int64)
         self._tie_order[order] = np.arange(len(chunks))
 
     @classmethod
-    def open(cls, data: Path, embedder: Path, settings: Retrieval) -> Retriever:
+    def open(
+        cls, data: Path, embedder: Path, settings: Retrieval, chroma: tuple[Path, str] | None = None
+    ) -> Retriever:
         """Load what ingest wrote.
 
         Args:
             data: The data folder.
-            embedder: Folder of the embedding model that ingest used.
+            embedder: Folder of the embedding model; a reranker's lies beside it.
             settings: Weights and depth of the rankings.
+            chroma: Folder and name of the derived collection, to search it instead of all vectors.
 
         Raises:
-            DataError: A file is missing, or they do not belong together.
+            DataError: A file or the collection is missing, or they do not belong together.
+            ModelError: A model is missing or damaged.
         """
         from mark.models.loading import Embedder
 
         index = read_index(data)
         chunks = read_jsonl(data / CHUNKS.name, Chunk)
-        vectors = read_embeddings(data, index)
         if len(chunks) != index.chunks:
             raise DataError(
                 f"{data / CHUNKS.name} holds {len(chunks)} chunks, index.json says {index.chunks}; "
@@ -97,7 +132,11 @@ class Retriever:
             raise DataError(
                 f"the vectors in {data} come from another embedder than {embedder}; run `dvc repro ingest`"
             )
-        return cls(chunks, vectors, Embedder(embedder), settings)
+        dense = _dense(data, index, chunks, chroma)
+        encoder, tokens = Embedder(embedder), None
+        if settings.late_weight > 0:
+            tokens = TokenIndex.open(data / TOKEN_VECTORS.name, index.model_sha256, chunks, encoder)
+        return cls(chunks, Parts(dense, encoder, tokens, _reranker(embedder, settings)), settings)
 
     @classmethod
     def embedding(cls, chunks: Sequence[Chunk], embedder: Path, settings: Retrieval) -> Retriever:
@@ -111,12 +150,16 @@ class Retriever:
         from mark.models.loading import Embedder
 
         encoder = Embedder(embedder)
-        return cls(chunks, encoder.encode([_embedded_text(chunk) for chunk in chunks]), encoder, settings)
+        tokens = TokenIndex.build(chunks, encoder) if settings.late_weight > 0 else None
+        dense = ExactSearch(encoder.encode([chunk.embedded_text for chunk in chunks]))
+        return cls(chunks, Parts(dense, encoder, tokens, _reranker(embedder, settings)), settings)
 
     def over(self, chunks: Sequence[Chunk]) -> Retriever:
         """The same retrieval over other chunks, embedded now."""
-        vectors = self._encoder.encode([_embedded_text(chunk) for chunk in chunks])
-        return Retriever(chunks, vectors, self._encoder, self._settings)
+        encoder = self._parts.encoder
+        dense = ExactSearch(encoder.encode([chunk.embedded_text for chunk in chunks]))
+        tokens = TokenIndex.build(chunks, encoder) if self._parts.tokens is not None else None
+        return Retriever(chunks, replace(self._parts, dense=dense, tokens=tokens), self._settings)
 
     def search(
         self, questions: Sequence[str], k: int, allowed: Collection[str] | None = None
@@ -139,10 +182,7 @@ class Retriever:
             barred = np.array([row.chunk_id not in permitted for row in self._rows])
         hits: list[list[Hit]] = []
         for start in range(0, len(questions), _BLOCK):
-            block = list(questions[start : start + _BLOCK])
-            # Rounded, so that the shape of a batch cannot decide between equals.
-            dense = np.round(self._encoder.encode(block, truncate=True) @ self._vectors.T, 6)
-            hits += [self._hits(text, row, k, barred) for text, row in zip(block, dense, strict=True)]
+            hits += self._block(list(questions[start : start + _BLOCK]), k, barred)
         return hits
 
     def cosines(
@@ -160,39 +200,126 @@ class Retriever:
         row_of = {chunk.chunk_id: row for row, chunk in enumerate(self._rows)}
         found: list[dict[str, float]] = []
         for start in range(0, len(questions), _BLOCK):
-            encoded = self._encoder.encode(list(questions[start : start + _BLOCK]), truncate=True)
+            encoded = self._parts.encoder.encode(list(questions[start : start + _BLOCK]), truncate=True)
             for vector, ids in zip(encoded, chunk_ids[start : start + _BLOCK], strict=True):
                 rows = [row_of[chunk_id] for chunk_id in ids]
-                values = np.round(self._vectors[rows] @ vector, 6) if rows else []
+                values = self._parts.dense.cosines(vector, rows) if rows else []
                 found.append({chunk_id: float(v) for chunk_id, v in zip(ids, values, strict=True)})
         return found
 
-    def _hits(
-        self, question: str, dense: NDArray[np.float32], k: int, barred: NDArray[np.bool_] | None
-    ) -> list[Hit]:
+    def _block(self, questions: list[str], k: int, barred: Mask | None) -> list[list[Hit]]:
+        """Search for some questions, each also without the documents' names among these documents alone."""
+        mentions = [self._mention(question) for question in questions]
+        named = [i for i, mention in enumerate(mentions) if mention is not None]
+        asked = [*questions, *(mention.rest for mention in mentions if mention is not None)]
+        masks = [barred] * len(questions)
+        masks += [self._outside(mention, barred) for mention in mentions if mention is not None]
+        vectors = self._parts.encoder.encode(asked, truncate=True)
+        depth = max(self._settings.candidates, k)
+        dense = self._parts.dense.scores(vectors, depth, masks)
+        fused = [self._fuse(*one, depth) for one in zip(asked, dense, masks, strict=True)]
+        share = self._settings.document_weight
+        texts = list(questions)
+        for place, i in enumerate(named, start=len(questions)):
+            fused[i] = _mixed(fused[i], fused[place], share)
+            texts[i] = asked[place]
+        best = [self._ordered(scores)[:depth] for scores in fused[: len(questions)]]
+        if self._parts.tokens is not None:
+            best = self._look_closer(texts, best, fused)
+        return [
+            self._hits(question, vectors[i], dense[i], rows, fused[i], k)
+            for i, (question, rows) in enumerate(zip(questions, best, strict=True))
+        ]
+
+    def _mention(self, question: str) -> Mention | None:
+        return self._names.mention(question) if self._settings.document_weight > 0 else None
+
+    def _outside(self, mention: Mention, barred: Mask | None) -> Mask:
+        outside = ~np.isin(self._documents, sorted(mention.documents))
+        return outside if barred is None else outside | barred
+
+    def _fuse(
+        self, question: str, cosines: NDArray[np.float32], barred: Mask | None, depth: int
+    ) -> dict[int, float]:
         """Fuse the two rankings of one question.
 
         Args:
             question: Its text.
-            dense: float32 [chunks], cosines.
-            k: How many hits at most.
+            cosines: float32 [chunks], -inf where a chunk is barred.
             barred: bool [chunks], True where a chunk may not appear; None = nowhere.
+            depth: Of each ranking.
         """
         keywords = np.round(self._keywords.scores(question), 6)
         shared = np.where(keywords > 0, keywords, -np.inf)
-        cosines = dense
         if barred is not None:
-            shared, cosines = np.where(barred, -np.inf, shared), np.where(barred, -np.inf, dense)
-        depth = max(self._settings.candidates, k)
+            shared = np.where(barred, -np.inf, shared)
         rankings = [ranking(scores, self._tie_order, depth) for scores in (cosines, shared)]
         weights = [self._settings.dense_weight, self._settings.bm25_weight]
         if self._settings.fusion == "score":
-            fused = blend(rankings, [cosines, shared], weights, depth)
-        else:
-            fused = fuse(rankings, weights, self._settings.rrf_k)
-        best = sorted(fused, key=lambda row: (-fused[row], self._tie_order[row]))[:k]
-        return [Hit(self._rows[row], fused[row], float(dense[row]), float(keywords[row])) for row in best]
+            return blend(rankings, [cosines, shared], weights, depth)
+        return fuse(rankings, weights, self._settings.rrf_k)
+
+    def _ordered(self, fused: dict[int, float]) -> list[int]:
+        return sorted(fused, key=lambda row: (-fused[row], self._tie_order[row]))
+
+    def _look_closer(
+        self, questions: list[str], best: list[list[int]], fused: list[dict[int, float]]
+    ) -> list[list[int]]:
+        """Add the token-level score of the best candidates to their fused one, and order them anew."""
+        assert self._parts.tokens is not None
+        queries = self._parts.tokens.queries(self._parts.encoder, questions)
+        ordered = []
+        for i, rows in enumerate(best):
+            found = scaled(self._parts.tokens.scores(queries[i], rows))
+            for row, value in zip(rows, found.tolist(), strict=True):
+                fused[i][row] += self._settings.late_weight * value
+            ordered.append(sorted(rows, key=lambda row: (-fused[i][row], self._tie_order[row])))
+        return ordered
+
+    def _hits(
+        self,
+        question: str,
+        vector: NDArray[np.float32],
+        dense: NDArray[np.float32],
+        rows: list[int],
+        fused: dict[int, float],
+        k: int,
+    ) -> list[Hit]:
+        """The final order as hits."""
+        reranked = self._rerank(question, rows)[:k]
+        unknown = [row for row in reranked if not np.isfinite(dense[row])]
+        if unknown:
+            dense = dense.copy()
+            dense[unknown] = self._parts.dense.cosines(vector, unknown)
+        words = np.round(self._keywords.scores(question), 6)
+        return [Hit(self._rows[row], fused[row], float(dense[row]), float(words[row])) for row in reranked]
+
+    def _rerank(self, question: str, rows: list[int]) -> list[int]:
+        """The first `reranker.candidates` by the cross-encoder, then the others as they were."""
+        if self._parts.reranker is None or self._settings.reranker is None:
+            return rows
+        first = rows[: self._settings.reranker.candidates]
+        found = self._parts.reranker.scores(question, [self._rows[row].embedded_text for row in first])
+        order = sorted(range(len(first)), key=lambda i: (-round(float(found[i]), 5), i))
+        return [*(first[i] for i in order), *rows[len(first) :]]
 
 
-def _embedded_text(chunk: Chunk) -> str:
-    return f"{chunk.heading}\n{chunk.text}"
+def _mixed(everywhere: dict[int, float], named: dict[int, float], share: float) -> dict[int, float]:
+    """Weighted mean of the scores in the whole corpus and in the named documents alone."""
+    rows = {**everywhere, **named}
+    return {row: (1 - share) * everywhere.get(row, 0.0) + share * named.get(row, 0.0) for row in rows}
+
+
+def _dense(data: Path, index: Index, chunks: list[Chunk], chroma: tuple[Path, str] | None) -> DenseSearch:
+    if chroma is None:
+        return ExactSearch(read_embeddings(data, index))
+    folder, name = chroma
+    return ChromaSearch.open(folder, name, index.key, [chunk.chunk_id for chunk in chunks])
+
+
+def _reranker(embedder: Path, settings: Retrieval) -> Reranker | None:
+    if settings.reranker is None:
+        return None
+    from mark.models.reranker import CrossEncoder
+
+    return CrossEncoder(embedder.parent / RERANKER.name, settings.reranker.batch_size)

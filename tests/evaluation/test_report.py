@@ -10,7 +10,7 @@ from mark.evaluation.report import WIDTH, dataset_text, summary_text, verdict_se
 
 NAMES = (
     "exact_match", "token_f1", "f1_if_answered", "rouge_l", "bleu", "refusal_recall", "false_refusals",
-    "quote_correct", "mrr", "recall_at_1", "recall_at_10",
+    "quote_correct", "mrr_at_10", "ndcg_at_10", "wrong_document", "recall_at_1", "recall_at_10",
 )  # fmt: skip
 VALUES = {key: value for n in NAMES for key, value in {n: 1.0, f"{n}_low": 0.25, f"{n}_high": 1.0}.items()}
 GAIN = {"difference": 0.5, "low": 0.125, "high": 0.75, "smallest_detectable": 0.25}
@@ -35,7 +35,9 @@ def test_nothing_is_cut_off_or_too_wide() -> None:
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= WIDTH
     assert "Hand-written questions: 132 in 49 clusters" in text and "Rule-made" not in text
-    assert "recall@1 100 (25-100), recall@10 100 (25-100), MRR 100 (25-100)" in text
+    flat = " ".join(text.split())
+    assert "recall@1 100 (25-100), recall@10 100 (25-100), MRR@10 100 (25-100), nDCG@10 100 (25-" in flat
+    assert "wrong document first 100 (25-100)" in flat
     assert "base + retrieval +50.0 (+12.5 to +75.0)" in text
 
 

@@ -10,8 +10,12 @@ import pytest
 from mark.config import Ingest, Retrieval
 from mark.errors import ConfigError, DataError
 from mark.ingest import ingest_pdfs
+from mark.models.reranker import CrossEncoder
 from mark.records import Chunk
 from mark.retrieval import Retriever
+from mark.retrieval.dense import ExactSearch
+from mark.retrieval.late import TokenIndex
+from mark.retrieval.retriever import Parts
 
 TEXTS = ["bread is fresh", "rolls are round", "cake is sweet", "bread and cake"]
 
@@ -23,10 +27,18 @@ class AxisEncoder:
         axes = {"fresh": 0, "round": 1, "sweet": 2}
         return np.stack([np.eye(4, dtype=np.float32)[axes.get(text.split()[-1], 3)] for text in texts])
 
+    def encode_tokens(
+        self, texts: Sequence[str], truncate: bool = False
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """One axis a letter: equal words are equal tokens."""
+        ids = [np.array([ord(word[0]) - ord("a") for word in text.lower().split()]) for text in texts]
+        return [(row, np.eye(26, dtype=np.float32)[row]) for row in ids]
+
 
 def settings(**changes: object) -> Retrieval:
     values: dict[str, object] = {
-        "top_k": 4, "candidates": 3, "fusion": "rank", "rrf_k": 10, "dense_weight": 1.0, "bm25_weight": 1.0
+        "top_k": 4, "candidates": 3, "fusion": "rank", "rrf_k": 10, "dense_weight": 1.0, "bm25_weight": 1.0,
+        "document_weight": 0.0, "late_weight": 0.0, "reranker": None,
     }  # fmt: skip
     return Retrieval.model_validate(values | changes)
 
@@ -39,7 +51,8 @@ def retriever(**changes: object) -> Retriever:
         )
         for name, text in zip("dbca", TEXTS, strict=True)
     ]  # fmt: skip
-    return Retriever(chunks, np.eye(4, dtype=np.float32), AxisEncoder(), settings(**changes))
+    parts = Parts(ExactSearch(np.eye(4, dtype=np.float32)), AxisEncoder())
+    return Retriever(chunks, parts, settings(**changes))
 
 
 def test_two_rankings_become_one():
@@ -128,3 +141,95 @@ def test_cosines_of_given_chunks():
     # "sweet" is axis 2, the axis of the third chunk, "c": cosine 1; "d" is the first: 0
     found = retriever().cosines(["what is sweet", "nothing"], [["c" * 16, "d" * 16], []])
     assert found == [{"c" * 16: 1.0, "d" * 16: 0.0}, {}]
+
+
+def named_law(document: str, title: str, name: str, text: str) -> Chunk:
+    return Chunk(
+        chunk_id=name * 16, doc_id=document[0] * 64, document=document, title=title, heading_path=[], section="",
+        pages=[1], start=0, end=len(text), text=text,
+    )  # fmt: skip
+
+
+def test_a_named_document_comes_first():
+    chunks = [
+        named_law("bread-law", "Bread Law (BRL)", "a", "Fines are high"),
+        named_law("cake-law", "Cake Law (CKL)", "b", "Fines are low"),
+    ]
+    parts = Parts(ExactSearch(np.eye(4, dtype=np.float32)[:2]), AxisEncoder())
+    unaware = Retriever(chunks, parts, settings(dense_weight=0.0, fusion="score", candidates=2))
+    aware = Retriever(
+        chunks, parts, settings(dense_weight=0.0, fusion="score", candidates=2, document_weight=0.5)
+    )
+    question = ["Are fines under the CKL higher than fines of bread, and law?"]
+    assert [hit.chunk.document for hit in unaware.search(question, 2)[0]] == ["bread-law", "cake-law"]
+    hits = aware.search(question, 2)[0]
+    assert [hit.chunk.document for hit in hits] == ["cake-law", "bread-law"]
+    # alone among the named document's chunks the second is the best: 1; everywhere it is the last of two: 0.
+    assert [hit.score for hit in hits] == pytest.approx([0.5 * 1 + 0.5 * 0, 0.5 * 1])
+
+
+def test_the_closer_look_reorders_candidates():
+    chunks = [
+        named_law("law", "Law", name, text)
+        for name, text in [("a", "apples eggs"), ("b", "bread figs"), ("c", "cakes figs")]
+    ]
+    tokens = TokenIndex.build(chunks, AxisEncoder())
+    parts = Parts(ExactSearch(np.eye(4, dtype=np.float32)[:3]), AxisEncoder(), tokens)
+    found = Retriever(chunks, parts, settings(bm25_weight=0.0, fusion="score", late_weight=3.0))
+    # dense: "fresh" is the first axis: a 1, b 0, c 0. Tokens c, f: a none, b f, c both.
+    (hits,) = found.search(["cream fresh"], 3)
+    assert [hit.chunk.chunk_id[0] for hit in hits] == ["c", "b", "a"]
+    # c: 0 + 3 * 1; b: 0 + 3 * w(f) / (w(c) + w(f)), in 1 and 2 of 3 chunks; a: 1 + 0
+    rare, frequent = np.log(1 + 3 / 2), np.log(1 + 3 / 3)
+    expected = [3.0, 3 * frequent / (rare + frequent), 1.0]
+    assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_reranker_has_the_last_word(tmp_path):
+    class Shortest:
+        def scores(self, question: str, texts: Sequence[str]) -> np.ndarray:
+            return np.array([-len(text) for text in texts], dtype=np.float32)
+
+    source = {
+        "source": "path", "wheel": None, "repo_id": None, "revision": None, "path": "x",
+        "weights_sha256": None, "architecture": None, "licence": "none",
+    }  # fmt: skip
+    reranker = {"weights": source, "candidates": 2, "batch_size": 4}
+    plain = retriever()
+    (before,) = plain.search(["bread that is sweet"], 3)
+    parts = Parts(ExactSearch(np.eye(4, dtype=np.float32)), AxisEncoder(), reranker=Shortest())
+    found = Retriever(list(plain.chunks.values()), parts, settings(reranker=reranker))
+    (after,) = found.search(["bread that is sweet"], 3)
+    # "cake is sweet" is shorter than "bread and cake": they stay; the third is beyond the two candidates
+    assert [hit.chunk.text for hit in after] == ["cake is sweet", "bread and cake", "rolls are round"]
+    longest = Parts(parts.dense, parts.encoder, reranker=Longest())
+    (after,) = Retriever(list(plain.chunks.values()), longest, settings(reranker=reranker)).search(
+        ["bread that is sweet"], 3
+    )
+    assert [hit.chunk.text for hit in after] == ["bread and cake", "cake is sweet", before[2].chunk.text]
+
+
+class Longest:
+    """A stand-in order for the cross-encoder."""
+
+    def scores(self, question: str, texts: Sequence[str]) -> np.ndarray:
+        return np.array([len(text) for text in texts], dtype=np.float32)
+
+
+def test_opens_with_a_reranker_and_token_vectors(tmp_path, three_pdfs, tiny_bert_dir, random_reranker):
+    data, models = tmp_path / "data", tmp_path / "models"
+    ingest_pdfs(ingest_settings(), three_pdfs, tiny_bert_dir, data)
+    models.mkdir()
+    (models / "embedder").symlink_to(tiny_bert_dir)
+    (models / "reranker").symlink_to(random_reranker)
+    source = {
+        "source": "path", "wheel": None, "repo_id": None, "revision": None, "path": str(random_reranker),
+        "weights_sha256": None, "architecture": None, "licence": "none",
+    }  # fmt: skip
+    both = settings(late_weight=1.0, reranker={"weights": source, "candidates": 3, "batch_size": 2})
+    question = "How high may the annual fee be?"
+    (hits,) = Retriever.open(data, models / "embedder", both).search([question], 3)
+    texts = [hit.chunk.embedded_text for hit in hits]
+    scores = CrossEncoder(random_reranker).scores(question, texts)
+    assert len(hits) == 3 and list(scores) == sorted(scores, reverse=True)
+    assert (data / "token_vectors/meta.json").is_file()
