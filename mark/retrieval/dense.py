@@ -80,7 +80,8 @@ class ChromaSearch:
         self._row = {chunk_id: row for row, chunk_id in enumerate(self._ids)}
         if (count := collection.count()) != len(self._ids):
             raise DataError(
-                f"collection {collection.name} holds {count} rows, chunks.jsonl {len(self._ids)}; run `mark ingest`"
+                f"collection {collection.name} holds {count} rows, chunks.jsonl {len(self._ids)}; "
+                "run `mark ingest`"
             )
 
     @classmethod

@@ -203,8 +203,8 @@ class Retriever:
             encoded = self._parts.encoder.encode(list(questions[start : start + _BLOCK]), truncate=True)
             for vector, ids in zip(encoded, chunk_ids[start : start + _BLOCK], strict=True):
                 rows = [row_of[chunk_id] for chunk_id in ids]
-                values = self._parts.dense.cosines(vector, rows) if rows else []
-                found.append({chunk_id: float(v) for chunk_id, v in zip(ids, values, strict=True)})
+                values = self._parts.dense.cosines(vector, rows).tolist() if rows else []
+                found.append(dict(zip(ids, values, strict=True)))
         return found
 
     def _block(self, questions: list[str], k: int, barred: Mask | None) -> list[list[Hit]]:

@@ -156,16 +156,16 @@ def test_a_named_document_comes_first():
         named_law("cake-law", "Cake Law (CKL)", "b", "Fines are low"),
     ]
     parts = Parts(ExactSearch(np.eye(4, dtype=np.float32)[:2]), AxisEncoder())
-    unaware = Retriever(chunks, parts, settings(dense_weight=0.0, fusion="score", candidates=2))
-    aware = Retriever(
-        chunks, parts, settings(dense_weight=0.0, fusion="score", candidates=2, document_weight=0.5)
-    )
-    question = ["Are fines under the CKL higher than fines of bread, and law?"]
+    words = settings(dense_weight=0.0, fusion="score", candidates=2)
+    unaware = Retriever(chunks, parts, words)
+    aware = Retriever(chunks, parts, words.model_copy(update={"document_weight": 0.7}))
+    question = ["Are high bread fines barred under the CKL?"]
+    # three words are in the other document, two in the one that is named
     assert [hit.chunk.document for hit in unaware.search(question, 2)[0]] == ["bread-law", "cake-law"]
-    hits = aware.search(question, 2)[0]
+    (hits,) = aware.search(question, 2)
     assert [hit.chunk.document for hit in hits] == ["cake-law", "bread-law"]
-    # alone among the named document's chunks the second is the best: 1; everywhere it is the last of two: 0.
-    assert [hit.score for hit in hits] == pytest.approx([0.5 * 1 + 0.5 * 0, 0.5 * 1])
+    # everywhere: 1 and, as the last of two candidates, 0; in the named document its only chunk has 1
+    assert [hit.score for hit in hits] == pytest.approx([0.3 * 0 + 0.7 * 1, 0.3 * 1])
 
 
 def test_the_closer_look_reorders_candidates():
