@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mark.files import sha256_text
 from mark.ingest.clean import CleanDocument, CleanPage
+from mark.ingest.sentences import (
+    Cut,
+    character_ends,
+    clause_ends,
+    comma_ends,
+    learnt_sentence_ends,
+    sentence_ends,
+    word_ends,
+)
 from mark.ingest.structure import Paragraph, Section, is_lead_in, point_letter, point_style, sections
 from mark.records import Chunk
 
 CountTokens = Callable[[list[str]], list[int]]
-Cut = Callable[[str, int, int], list[int]]  # where `text[start:end]` may be cut
 
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:no|nos|art|arts|para|paras|p|pp|vol|ch|cl|sec|cf|e\.g|i\.e|etc|viz|vs?|mr|mrs|ms|dr|st|co|ltd"
-    r"|inc|cent|approx|ibid)|\b[A-Z]|^\W*\d{1,3}(?:\.\d{1,3})*)\.$",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[.!?…]['\"’”»)\]]*(?=\s+['\"‘“«(\[]*[^\W\d_a-z])|[。！？](?=\S)|[.!?…](?=\n)")
-_CLAUSE_END = re.compile(r";(?=\s)")
-_COMMA = re.compile(r"[,:—–](?=\s)")
-_SPACE = re.compile(r"(?=\s)")
 # What a break costs, in chunks: less is better. Found on the hand-written dev questions.
 _NEW_CHUNK = 1.0
 _UNDERFULL = 0.5
 _BREAK_POINT, _BREAK_NESTED, _BREAK_LEAD_IN, _BREAK_TAIL = 0.0, 0.2, 2.0, 0.6
 _BREAK_SENTENCE, _BREAK_CLAUSE, _BREAK_COMMA, _BREAK_WORD = 0.5, 1.0, 1.5, 3.0
+_BREAK_CHARACTER = 5.0
 _HEADING_SHARE = 0.5  # of the budget; a longer heading path loses its outer titles
 _TITLE_SHARE = 0.25
 
@@ -72,10 +71,13 @@ def chunk(source: Source, document: CleanDocument, budget: int, count_tokens: Co
     title = _shortened(source.title, int(budget * _TITLE_SHARE), count_tokens)
     short = Source(source.doc_id, source.document, title)
     chunks: list[Chunk] = []
-    for section in sections(document.paragraphs, source.title):
+    found = sections(document.paragraphs, source.title)
+    structured = any(section.path for section in found)
+    sentences = sentence_ends if structured else learnt_sentence_ends(text)
+    for section in found:
         path = _fitting_path(short.title, section.path, int(budget * _HEADING_SHARE), count_tokens)
         heading = " > ".join([short.title, *path]) + "\n"
-        for start, end in _spans(text, section, heading, budget, count_tokens):
+        for start, end in _spans(text, section, heading, _Measure(budget, count_tokens, sentences)):
             chunks.append(_chunk(short, document.pages, section.key, path, (start, end, text[start:end])))
     return chunks
 
@@ -126,9 +128,17 @@ def _shortened(label: str, room: int, count_tokens: CountTokens) -> str:
     return " ".join(words[: max(fitting, 1)])
 
 
-def _spans(
-    text: str, section: Section, heading: str, budget: int, count_tokens: CountTokens
-) -> list[tuple[int, int]]:
+@dataclass(frozen=True)
+class _Measure:
+    """How long a chunk may be, how that is counted, and where sentences end."""
+
+    budget: int
+    count_tokens: CountTokens
+    sentence_ends: Cut
+
+
+def _spans(text: str, section: Section, heading: str, measure: _Measure) -> list[tuple[int, int]]:
+    budget, count_tokens = measure.budget, measure.count_tokens
     special, in_heading = count_tokens(["", heading])
     room = budget - in_heading
 
@@ -136,7 +146,7 @@ def _spans(
         return [count - special for count in count_tokens(texts)] if texts else []
 
     while True:
-        atoms = _atoms(text, section.paragraphs, max(room, 1), plain_counts)
+        atoms = _atoms(text, section.paragraphs, max(room, 1), (plain_counts, measure.sentence_ends))
         spans = _pack(atoms, max(room, 1))
         counts = count_tokens([heading + text[start:end] for start, end in spans])
         over = max(counts, default=0) - budget
@@ -145,18 +155,26 @@ def _spans(
         room -= over  # a tokenizer whose counts do not simply add up
 
 
-def _atoms(text: str, paragraphs: Sequence[Paragraph], room: int, count: CountTokens) -> list[_Atom]:
-    """Sentences of points and paragraphs; longer ones cut after `;`, then `,`, then between words."""
+def _atoms(
+    text: str, paragraphs: Sequence[Paragraph], room: int, measure: tuple[CountTokens, Cut]
+) -> list[_Atom]:
+    """Sentences of points and paragraphs; longer ones cut after `;`, `,`, words, at last characters."""
+    count, ends = measure
     pieces: list[_Atom] = []
     for paragraph, cost in zip(paragraphs, _paragraph_costs(paragraphs), strict=True):
-        spans = _split(text, paragraph.start, paragraph.end, _sentence_ends)
+        spans = _split(text, paragraph.start, paragraph.end, ends)
         counts = count([text[start:end] for start, end in spans])
         inside = _BREAK_SENTENCE + 0.5 * cost
         pieces += [
             _Atom(start, end, tokens, inside if at else cost)
             for at, ((start, end), tokens) in enumerate(zip(spans, counts, strict=True))
         ]
-    for cut, cost in ((_clause_ends, _BREAK_CLAUSE), (_comma_ends, _BREAK_COMMA), (_word_ends, _BREAK_WORD)):
+    for cut, cost in (
+        (clause_ends, _BREAK_CLAUSE),
+        (comma_ends, _BREAK_COMMA),
+        (word_ends, _BREAK_WORD),
+        (character_ends, _BREAK_CHARACTER),
+    ):
         pieces = _refined(text, pieces, room, count, (cut, cost))
     return pieces
 
@@ -169,7 +187,7 @@ def _refined(
     refined: list[_Atom] = []
     announcing = 0
     for piece in pieces:
-        if piece.tokens + announcing <= room or (piece.tokens <= room and cost == _BREAK_WORD):
+        if piece.tokens + announcing <= room or (piece.tokens <= room and cost >= _BREAK_WORD):
             refined.append(piece)
         else:
             spans = _split(text, piece.start, piece.end, ends)
@@ -214,27 +232,6 @@ def _split(text: str, start: int, end: int, ends: Cut) -> list[tuple[int, int]]:
             pieces.append((start, stop))
             start = stop
     return pieces
-
-
-def _sentence_ends(text: str, start: int, end: int) -> list[int]:
-    found = []
-    for match in _SENTENCE_END.finditer(text, start, end):
-        before = text[start : match.start() + 1].rsplit(None, 1)
-        if match[0] != "." or not before or _ABBREVIATION.search(before[-1]) is None:
-            found.append(match.end())
-    return found
-
-
-def _clause_ends(text: str, start: int, end: int) -> list[int]:
-    return [match.end() for match in _CLAUSE_END.finditer(text, start, end)]
-
-
-def _comma_ends(text: str, start: int, end: int) -> list[int]:
-    return [match.end() for match in _COMMA.finditer(text, start, end)]
-
-
-def _word_ends(text: str, start: int, end: int) -> list[int]:
-    return [match.start() for match in _SPACE.finditer(text, start, end)]
 
 
 def _pack(atoms: Sequence[_Atom], room: int) -> list[tuple[int, int]]:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import quantiles
 
-from mark.ingest.furniture import edge_line_counts
+from mark.ingest.furniture import EdgeLine, Kind, edge_furniture, margin_numbers
 from mark.ingest.layout import RawLine, RawPage
+from mark.ingest.order import PrintedLine, reading_order
+from mark.ingest.segment import is_right_to_left
 from mark.ingest.structure import Paragraph, is_bare_heading, is_closed, is_point
+from mark.ingest.table import SEPARATOR
 
 _HYPHENS = "-\u2010\u00ad\u0002\ufffe"  # the last two: pdfium's mark for a hyphen at a line's end
-_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")
-_COMPATIBLE = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\uff01-\uff5e]")  # ligatures, forms, full width
+_INVISIBLE = frozenset(
+    "\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+# Ligatures, letter forms, radicals that PDF fonts give for characters, full-width letters and digits; full-width
+# punctuation stays, since it ends sentences without a space.
+_COMPATIBLE = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\u2f00-\u2fd5\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
 _WORD = re.compile(r"[^\W\d_]+")
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
 _SUSPENDED = re.compile(r"(?:and|or|und|oder|et|ou|to)\b")  # after `two-`: the hyphen ends its word
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3000-\u303f]")  # scripts without spaces
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3000-\u303f\uff01-\uff5e]"
+)  # scripts without spaces
 _GAP = 1.2  # of the usual distance between baselines: more starts a paragraph
 _SLACK = 6.0  # points by which a full line may miss the right edge
+
+_Plain = tuple[str, list[int]]  # plain characters of a line and the raw index of each
 
 
 @dataclass(frozen=True)
@@ -37,12 +48,23 @@ class CleanPage:
 
 
 @dataclass(frozen=True)
+class Furniture:
+    """A line that was taken away."""
+
+    page: int
+    start: int  # span in the page's raw text
+    end: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
 class CleanDocument:
     """A whole document after cleaning."""
 
     pages: list[CleanPage]  # those that keep text
     emptied: list[int]  # physical pages on which nothing but running heads stood
     paragraphs: list[Paragraph]
+    furniture: list[Furniture] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -56,6 +78,8 @@ class _Line:
     text: str
     raw: list[int]  # raw index of each character
     print: RawLine
+    edge: float | None = None  # right edge of its column, where that is not the document's
+    alone: bool = False  # a row of a table or a note: a paragraph of its own
 
 
 @dataclass
@@ -77,7 +101,7 @@ def clean(pages: Sequence[RawPage]) -> CleanDocument:
     Returns:
         Page texts that join without loss into `CleanDocument.text`, and its paragraphs.
     """
-    lines = _body_lines(pages)
+    lines, furniture = _body_lines(pages)
     texts = _Assembly(lines)
     starts = _paragraph_starts(lines)
     spans: list[tuple[int, int]] = []
@@ -88,7 +112,7 @@ def clean(pages: Sequence[RawPage]) -> CleanDocument:
         if starts[index]:
             spans.append((index, index))
         spans[-1] = (spans[-1][0], index)
-    return texts.finish(pages, spans)
+    return replace(texts.finish(pages, spans), furniture=furniture)
 
 
 def normalise(text: str, start: int, end: int) -> tuple[str, list[int]]:
@@ -134,17 +158,58 @@ def _append(chars: list[str], raw: list[int], char: str, index: int) -> None:
     raw.append(index)
 
 
-def _body_lines(pages: Sequence[RawPage]) -> list[_Line]:
-    by_page: dict[int, list[_Line]] = {}
+def _body_lines(pages: Sequence[RawPage]) -> tuple[list[_Line], list[Furniture]]:
+    """The lines that are text, in reading order, and those that are not."""
+    furniture: list[Furniture] = []
+    left: dict[int, list[RawLine]] = {}
+    edges: dict[int, list[EdgeLine]] = {}
+    plain: dict[tuple[int, int], _Plain] = {}  # page, start of the line
     for page in pages:
-        made = [(*normalise(page.text, line.start, line.end), line) for line in page.lines]
-        by_page[page.page] = [_Line(page.page, text, raw, line) for text, raw, line in made if text]
-    edges = edge_line_counts({page: [line.text for line in lines] for page, lines in by_page.items()})
+        for line in page.lines:
+            plain[page.page, line.start] = normalise(page.text, line.start, line.end)
+        texts = [plain[page.page, line.start][0] for line in page.lines]
+        numbers = margin_numbers(texts, page.lines)
+        furniture += [_taken(page.page, page.lines[at], "line_number") for at in sorted(numbers)]
+        left[page.page] = [line for at, line in enumerate(page.lines) if at not in numbers and texts[at]]
+        edges[page.page] = [
+            EdgeLine(plain[page.page, line.start][0], line.baseline, line.size) for line in left[page.page]
+        ]
+    gone = edge_furniture(edges)
     kept: list[_Line] = []
-    for number, lines in by_page.items():
-        top, bottom = edges[number]
-        kept += lines[top : len(lines) - bottom]
-    return kept
+    for page in pages:
+        taken = gone[page.page]
+        furniture += [_taken(page.page, left[page.page][at], kind) for at, kind in sorted(taken.items())]
+        body = [line for at, line in enumerate(left[page.page]) if at not in taken]
+        kept += [_line(page.page, printed, plain) for printed in reading_order(page, body)]
+    return kept, furniture
+
+
+def _taken(page: int, line: RawLine, kind: Kind) -> Furniture:
+    return Furniture(page, line.start, line.end, kind)
+
+
+def _line(page: int, printed: PrintedLine, plain: Mapping[tuple[int, int], _Plain]) -> _Line:
+    """A printed line or a table's row with its plain text."""
+    text, raw = "", list[int]()
+    for at, cell in enumerate(printed.cells):
+        for index, part in enumerate(cell):
+            chars, places = plain[page, part.start]
+            between = SEPARATOR if at and not index else " " if index else ""
+            raw += [raw[-1] + 1 + step for step in range(len(between))] if raw else []
+            text += between if text else ""
+            text += chars
+            raw += places
+    parts = [part for cell in printed.cells for part in cell]
+    middle = parts[len(parts) // 2]
+    whole = parts[0] if len(parts) == 1 else replace(
+        parts[0],
+        end=parts[-1].end,
+        left=min((part.left for part in parts if part.left is not None), default=None),
+        right=max((part.right for part in parts if part.right is not None), default=None),
+        size=middle.size,
+        bold=all(part.bold for part in parts),
+    )  # fmt: skip
+    return _Line(page, text, raw, whole, printed.edge, printed.alone)
 
 
 @dataclass(frozen=True)
@@ -162,18 +227,20 @@ class _Print:
             if gap is not None and 0 < gap < 3 * line.print.size and before.print.size == line.print.size:
                 gaps[line.print.size].append(gap)
         leading = {size: quantiles(values, n=4)[0] for size, values in gaps.items() if len(values) >= 3}
-        rights = [line.print.right for line in lines if line.print.right is not None]
+        rights = [line.print.right for line in lines if line.print.right is not None and line.edge is None]
         edge = quantiles(rights, n=20)[-1] if len(rights) >= 4 else max(rights, default=None)
         return cls(leading, edge)
 
     def is_short(self, line: _Line, following: _Line) -> bool:
         """Whether the following line's first word would have fitted."""
         here, there = line.print, following.print
-        if self.right_edge is None or here.right is None or there.left is None or there.right is None:
+        edge = self.right_edge if line.edge is None else line.edge
+        if edge is None or here.right is None or there.left is None or there.right is None:
             return False
-        word = len(following.text.split(" ", 1)[0]) + 1
+        unspaced = _UNSPACED.match(following.text) is not None
+        word = 1 if unspaced else len(following.text.split(" ", 1)[0]) + 1
         width = word * (there.right - there.left) / max(len(following.text), 1)
-        return here.right + width < self.right_edge - _SLACK
+        return here.right + width < edge - _SLACK
 
     def has_gap(self, line: _Line, following: _Line) -> bool:
         """Whether more white space than usual, or a change of print, lies between two lines."""
@@ -198,7 +265,9 @@ def _paragraph_starts(lines: Sequence[_Line]) -> list[bool]:
         before, line = lines[index - 1], lines[index]
         if starts[index - 1] and is_bare_heading(before.text):
             continue
-        if usual.right_edge is None:
+        if line.alone or before.alone:
+            continue
+        if line.print.right is None:
             heading = lines[index - 2].text if index > 1 and starts[index - 1] else ""
             starts[index] = _starts_plain(before, line, is_bare_heading(heading))
         else:
@@ -213,7 +282,8 @@ def _starts_printed(before: _Line, line: _Line, usual: _Print) -> bool:
     short, closed = usual.is_short(before, line), is_closed(before.text)
     if is_bare_heading(line.text) or is_point(line.text):
         return short or closed or before.text.endswith(",")
-    return short and (closed or line.text[0].isupper() or line.text[0] in "‘'\"“«(")
+    upper = line.text[0].isupper() or is_right_to_left(line.text)
+    return short and (closed or upper or line.text[0] in "‘'\"“«(「『（")
 
 
 def _starts_plain(before: _Line, line: _Line, after_title: bool) -> bool:

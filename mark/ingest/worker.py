@@ -18,6 +18,9 @@ _MAX_RENDERED = 40  # pages of a file that are rendered to look for print
 _RENDER_PIXELS = 700  # of the longer side; letters of 10 points are then 8 pixels high
 _EDGE = 40  # of 255, between neighbouring pixels
 _MIN_EDGES = 20  # in a row of pixels; a printed line has some 100
+_INKED = re.compile(r"\S+")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_WIDE = 1.5  # font sizes between two words: more is a gap between columns or cells
 
 
 def _page_text(text_page: Any, raw: Any) -> str:
@@ -43,8 +46,12 @@ def _line(text_page: Any, raw: Any, text: str, start: int, end: int) -> list[Any
     """[start, end, left, right, baseline, font size, bold] of one printed line, in points."""
     inked = [index for index in range(start, end) if not text[index].isspace()]
     first, last, middle = inked[0], inked[-1], inked[len(inked) // 2]
-    left, _, _, _ = text_page.get_charbox(first)
-    _, _, right, _ = text_page.get_charbox(last)
+    # From right to left the last character is the leftmost.
+    outer = inked if _RIGHT_TO_LEFT.search(text, start, end) else [first, last]
+    boxes = [text_page.get_charbox(index) for index in outer]
+    left, right = (boxes[0][0], boxes[-1][2])
+    if len(outer) > 2 or left > right:
+        left, right = min(box[0] for box in boxes), max(box[2] for box in boxes)
     x, y = ctypes.c_double(), ctypes.c_double()
     raw.FPDFText_GetCharOrigin(text_page, first, ctypes.byref(x), ctypes.byref(y))
     size = raw.FPDFText_GetFontSize(text_page, middle)
@@ -52,13 +59,58 @@ def _line(text_page: Any, raw: Any, text: str, start: int, end: int) -> list[Any
     return [start, end, round(left, 1), round(right, 1), round(y.value, 1), round(size, 1), bold]
 
 
+def _segments(text_page: Any, raw: Any, text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Cut `text[start:end]` where the page is white for `_WIDE` times the font size.
+
+    pdfium sets one space for a word space, for the gap between two columns and between cells.
+    """
+    words = [match.span() for match in _INKED.finditer(text, start, end)]
+    if len(words) < 2:
+        return words
+    if _RIGHT_TO_LEFT.search(text, start, end):
+        return _segments_by_ink(text_page, raw, text, words)
+    cuts = [words[0][0]]
+    for (_, before), (after, _) in pairwise(words):
+        left, _, right, _ = text_page.get_charbox(before - 1)
+        next_left, _, next_right, _ = text_page.get_charbox(after)
+        wide = _WIDE * raw.FPDFText_GetFontSize(text_page, after)
+        if max(next_left - right, left - next_right) > wide > 0:
+            cuts.append(after)
+    ends = [max(stop for _, stop in words if stop <= cut) for cut in cuts[1:]]
+    return list(zip(cuts, [*ends, words[-1][1]], strict=True))
+
+
+def _segments_by_ink(
+    text_page: Any, raw: Any, text: str, words: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The same for a line with two directions, where neighbours in the text may stand apart."""
+    extents = []
+    for start, end in words:
+        boxes = [text_page.get_charbox(index) for index in range(start, end)]
+        extents.append((min(box[0] for box in boxes), max(box[2] for box in boxes)))
+    wide = _WIDE * raw.FPDFText_GetFontSize(text_page, words[0][0])
+    ordered = sorted(range(len(words)), key=lambda word: extents[word])
+    group = {ordered[0]: 0}
+    reach = extents[ordered[0]][1]
+    for before, word in pairwise(ordered):
+        group[word] = group[before] + (extents[word][0] - reach > wide > 0)
+        reach = max(reach, extents[word][1])
+    cuts = [word for word in range(1, len(words)) if group[word] != group[word - 1]]
+    if len(cuts) > len(set(group.values())) - 1:  # a group lies in pieces: no cells, only two directions
+        return [(words[0][0], words[-1][1])]
+    bounds = [0, *cuts, len(words)]
+    return [(words[a][0], words[b - 1][1]) for a, b in pairwise(bounds)]
+
+
 def _lines(text_page: Any, raw: Any, text: str) -> list[list[Any]]:
     lines = []
     start = 0
     for match in [*_NEWLINE.finditer(text), None]:
         end = match.start() if match else len(text)
-        if text[start:end].strip():
-            lines.append(_line(text_page, raw, text, start, end))
+        segments = _segments(text_page, raw, text, start, end)
+        if len(segments) == 1:
+            segments = [(start, end)]
+        lines += [_line(text_page, raw, text, first, last) for first, last in segments]
         start = match.end() if match else end
     return lines
 
