@@ -6,7 +6,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 
@@ -15,12 +15,16 @@ from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
 from mark.records import Chunk
+from mark.retrieval.bm25 import tokenise
 
 SHINGLE = 3  # words: of twenty words one may be replaced and 15 of 18 runs stay
 NEAR_COPY = 0.75  # share of the smaller text's shingles
 SHORT_TEXT = 14  # words; so short a text is compared as a whole, not looked for inside longer ones
 NEAR_QUESTION = 0.8  # Jaccard index of the words
-REWORDED_QUESTION = 0.95  # cosine of two questions that name the same things and numbers
+SAME_QUESTION = 0.95  # cosine of two questions that name the same things and numbers
+REWORDED_QUESTION = (0.8, 0.4)  # cosine and Jaccard index of the stems, together, with the same numbers
+REWORDED_STEMS = 0.5  # Jaccard index of the content words of two passages with the same numbers
+REWORDED_PASSAGE = 0.95  # cosine of two passages, headings included, with the same numbers
 BLOCK = 2048  # held-out passages indexed at once: memory does not grow with the corpus
 BANDS = (42, 3)  # bands and rows: a Jaccard index of 0.5 is met with 99.6 %, one of 0.8 always
 PERMUTATIONS = BANDS[0] * BANDS[1]
@@ -78,26 +82,35 @@ def shingles(text: str, size: int = SHINGLE) -> NDArray[np.uint64]:
     return np.unique(runs)
 
 
-def near_copies(chunks: Iterable[Chunk], held: Iterable[Chunk]) -> dict[str, str]:
-    """Chunks that hold (almost) the text of a held-out chunk, or a part of it.
+VectorsOf = Callable[[Sequence[Chunk]], NDArray[np.float32]]
+
+
+def near_copies(
+    chunks: Iterable[Chunk], held: Iterable[Chunk], vectors_of: VectorsOf | None = None
+) -> dict[str, str]:
+    """Chunks that hold (almost) the text of a held-out chunk, a part of it, or its content in other words.
 
     Args:
         chunks: Which to look at; gone through once for each `BLOCK` held-out chunks.
         held: The texts that must not be seen.
+        vectors_of: float32 [chunks, dimension], unit rows for given chunks; None = words and numbers only.
 
     Returns:
         Chunk id -> id of the held-out chunk that it copies.
-
-    Source: Broder 1997, "On the resemblance and containment of documents"; the containment is
-    counted, not estimated.
     """
     looked = list(chunks)
     copies: dict[str, str] = {}
     for block in _blocks(held):
-        index = CopyIndex((chunk.chunk_id, chunk.text) for chunk in block)
-        for chunk in looked:
-            if chunk.chunk_id not in copies and (original := index.original(chunk.text)) is not None:
-                copies[chunk.chunk_id] = original
+        texts = ((chunk.chunk_id, chunk.text) for chunk in block)
+        index = CopyIndex(texts, vectors_of(block) if vectors_of is not None else None)
+        for part in _blocks(looked):
+            vectors = vectors_of(part) if vectors_of is not None else None
+            for row, chunk in enumerate(part):
+                if chunk.chunk_id in copies:
+                    continue
+                original = index.original(chunk.text, None if vectors is None else vectors[row])
+                if original is not None:
+                    copies[chunk.chunk_id] = original
     return copies
 
 
@@ -108,33 +121,51 @@ def _blocks(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
 
 
 class CopyIndex:
-    """Texts by the runs of words that they hold; 12 bytes a run."""
+    """Texts by the runs of words that they hold and by the numbers that they name.
 
-    def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
+    Source: Broder 1997, "On the resemblance and containment of documents"; the containment is
+    counted, not estimated, so that no copy is missed by chance.
+    """
+
+    def __init__(self, texts: Iterable[tuple[str, str]], vectors: NDArray[np.float32] | None = None) -> None:
         """Index texts.
 
         Args:
             texts: Name and text of each.
+            vectors: float32 [texts, dimension], unit rows; None = words and numbers only.
         """
         self._names: list[str] = []
+        self._stems: list[frozenset[str]] = []
+        self._by_numbers: defaultdict[frozenset[str], list[int]] = defaultdict(list)
+        self._vectors = vectors
         runs: list[NDArray[np.uint64]] = []
-        for name, text in texts:
+        for number, (name, text) in enumerate(texts):
             self._names.append(name)
             runs.append(shingles(text))
+            self._stems.append(stems(text))
+            self._by_numbers[numbers(text)].append(number)
         self._sizes = np.array([len(part) for part in runs], dtype=np.int64)
         owners = np.repeat(np.arange(len(runs), dtype=np.int32), self._sizes)
         joined = np.concatenate(runs) if runs else np.empty(0, dtype=np.uint64)
         order = np.argsort(joined, kind="stable")
         self._runs, self._owners = joined[order], owners[order]
 
-    def original(self, text: str, least_words: int = SHORT_TEXT) -> str | None:
-        """The name of a text of which this one is a near-copy or a part, or which is a part of it.
+    def original(self, text: str, vector: NDArray[np.float32] | None = None) -> str | None:
+        """The name of a text of which this one is a near-copy, a part or a rewording, or None.
+
+        A text of at most `SHORT_TEXT` words must agree as a whole: inside longer ones it says little.
 
         Args:
             text: What to look for.
-            least_words: Of a text that counts as a part; a shorter one must agree as a whole.
+            vector: float32 [dimension], unit length; None = words and numbers only.
         """
         own = shingles(text)
+        copied = self._copied(own)
+        if copied is None and len(own) + SHINGLE > SHORT_TEXT:
+            copied = self._reworded(text, vector)
+        return None if copied is None else self._names[copied]
+
+    def _copied(self, own: NDArray[np.uint64]) -> int | None:
         if not len(own) or not len(self._runs):
             return None
         low = np.searchsorted(self._runs, own, side="left")
@@ -145,9 +176,28 @@ class CopyIndex:
         owners, shared = np.unique(np.concatenate(found), return_counts=True)
         sizes = self._sizes[owners]
         smaller, larger = np.minimum(sizes, len(own)), np.maximum(sizes, len(own))
-        whole = smaller + SHINGLE - 1 < least_words
-        copied = shared >= NEAR_COPY * np.where(whole, larger, smaller)
-        return self._names[int(owners[copied][0])] if copied.any() else None
+        short = smaller + SHINGLE - 1 < SHORT_TEXT
+        copied = shared >= NEAR_COPY * np.where(short, larger, smaller)
+        return int(owners[copied][0]) if copied.any() else None
+
+    def _reworded(self, text: str, vector: NDArray[np.float32] | None) -> int | None:
+        """A text with the same numbers that shares half of the content words, or lies very close."""
+        own = stems(text)
+        for number in self._by_numbers.get(numbers(text), ()):
+            if self._sizes[number] + SHINGLE <= SHORT_TEXT:
+                continue
+            if jaccard(own, self._stems[number]) >= REWORDED_STEMS:
+                return number
+            if vector is not None and self._vectors is not None:
+                cosine = float(self._vectors[number] @ vector)
+                if cosine >= REWORDED_PASSAGE:
+                    return number
+        return None
+
+
+def stems(text: str) -> frozenset[str]:
+    """Stems of the content words."""
+    return frozenset(tokenise(" ".join(words(text))))
 
 
 def sketch(runs: NDArray[np.uint64]) -> MinHash:
@@ -161,13 +211,13 @@ def sketch(runs: NDArray[np.uint64]) -> MinHash:
 class QuestionIndex:
     """The questions kept so far; tells whether a new one is almost one of them.
 
-    Near in wording by MinHash and the exact Jaccard index, near in meaning by the cosine.
+    Near in wording by MinHash, verified by the exact Jaccard index and by shared runs of words; near in
+    meaning by the cosine.
     """
 
     def __init__(self) -> None:
         self._lsh = MinHashLSH(num_perm=PERMUTATIONS, params=BANDS)
         self._texts: list[str] = []
-        self._sets: list[frozenset[str]] = []
         self._vectors: NDArray[np.float32] | None = None  # [capacity, dimension]
         self._rows: list[int] = []  # question of each vector
 
@@ -178,16 +228,15 @@ class QuestionIndex:
             question: Its text.
             vector: float32 [dimension], unit length; None = wording only.
         """
-        tokens = question_tokens(question)
-        for number in sorted(self._lsh.query(_question_sketch(tokens))):
-            if jaccard(tokens, self._sets[number]) >= NEAR_QUESTION:
+        for number in sorted(self._lsh.query(_question_sketch(question))):
+            if same_wording(question, self._texts[number]):
                 return self._texts[number]
-        if vector is None or self._vectors is None or not self._rows:
+        if vector is None or self._vectors is None:
             return None
         cosines = self._vectors[: len(self._rows)] @ vector
-        for row in np.flatnonzero(cosines >= REWORDED_QUESTION):
+        for row in np.flatnonzero(cosines >= REWORDED_QUESTION[0]):
             other = self._texts[self._rows[row]]
-            if numbers(question) == numbers(other) and same_names(question, other):
+            if same_meaning(question, other, float(cosines[row])):
                 return other
         return None
 
@@ -196,12 +245,10 @@ class QuestionIndex:
 
     def add(self, question: str, vector: NDArray[np.float32] | None = None) -> None:
         """Remember a question."""
-        tokens = question_tokens(question)
-        self._lsh.insert(len(self._texts), _question_sketch(tokens))
+        self._lsh.insert(len(self._texts), _question_sketch(question))
         if vector is not None:
             self._remember(vector)
         self._texts.append(question)
-        self._sets.append(tokens)
 
     def _remember(self, vector: NDArray[np.float32]) -> None:
         count = len(self._rows)
@@ -213,9 +260,47 @@ class QuestionIndex:
         self._rows.append(len(self._texts))
 
 
-def same_names(first: str, second: str) -> bool:
-    """Whether two questions name the same persons, bodies and documents, as far as capitals tell."""
-    return names(first) == names(second)
+def same_wording(first: str, second: str) -> bool:
+    """Whether two questions share nearly all words, one is a part of the other, or one word differs.
+
+    One differing word makes another question where both sides put a name or number there.
+    """
+    tokens, others = question_tokens(first), question_tokens(second)
+    if jaccard(tokens, others) >= NEAR_QUESTION:
+        return True
+    if _conflict(first, second) or min(len(tokens), len(others)) < 4:
+        return False
+    one, two = words(first), words(second)
+    if len(one) == len(two) and sum(a != b for a, b in zip(one, two, strict=True)) == 1:
+        return True
+    small, large = sorted((shingles(first), shingles(second)), key=len)
+    return len(small) >= 3 and len(np.intersect1d(small, large)) >= NEAR_COPY * len(small)
+
+
+def same_meaning(first: str, second: str, cosine: float) -> bool:
+    """Whether two questions ask the same in other words.
+
+    Args:
+        first: A question.
+        second: A question.
+        cosine: Of their vectors.
+    """
+    if numbers(first) != numbers(second):
+        return False
+    if cosine >= SAME_QUESTION and names(first) == names(second):
+        return True
+    least_cosine, least_stems = REWORDED_QUESTION
+    return (
+        cosine >= least_cosine
+        and not _conflict(first, second)
+        and jaccard(stems(first), stems(second)) >= least_stems
+    )
+
+
+def _conflict(first: str, second: str) -> bool:
+    """Whether each of two questions names something or some number that the other does not."""
+    one, two = names(first) | numbers(first), names(second) | numbers(second)
+    return bool(one - two) and bool(two - one)
 
 
 def question_tokens(question: str) -> frozenset[str]:
@@ -229,8 +314,8 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return len(first & second) / union if union else 1.0
 
 
-def _question_sketch(tokens: frozenset[str]) -> MinHash:
-    return sketch(np.array(sorted(_word_hash(token) for token in tokens), dtype=np.uint64))
+def _question_sketch(question: str) -> MinHash:
+    return sketch(np.array([_word_hash(word) for word in words(question)], dtype=np.uint64))
 
 
 SAME_DOCUMENT = 0.5  # Jaccard index of the five-word runs of two versions
@@ -239,9 +324,7 @@ SAME_MEANING = 0.9  # cosine of two passages that say the same in other words
 PROBES = 32  # passages of a document that are looked for in the others
 
 
-def document_clusters(
-    chunks: Sequence[Chunk], vectors: NDArray[np.float32] | None = None
-) -> list[list[str]]:
+def document_clusters(chunks: Sequence[Chunk], vectors: NDArray[np.float32] | None = None) -> list[list[str]]:
     """Documents that are versions of one another.
 
     Two documents belong together where their MinHash signatures agree, or where half of the
@@ -318,7 +401,7 @@ def _reworded(
 
 
 def _tells(chunk: Chunk) -> bool:
-    return len(chunk.text.split()) > SHORT_TEXT or len(words(chunk.text)) > 2 * SHORT_TEXT
+    return len(words(chunk.text)) > SHORT_TEXT
 
 
 def _probes(rows: Sequence[int]) -> list[int]:
