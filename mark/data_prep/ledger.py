@@ -90,24 +90,27 @@ class Ledger(_Part):
                 raise ValueError(f"{name} do not add up to {self.questions}")
         if len(traced) != self.chunks or sum(count.asked > 0 for count in traced) != self.chunks_asked:
             raise ValueError("the trace does not add up to the chunks")
-        for name, split in self.splits.items():
-            mine = [count for count in traced if count.split == name]
-            if len(mine) != split.chunks or added(mine) != split.questions:
-                raise ValueError(f"the trace does not add up to the {name} split")
-            brought = self.brought if name == "train" else added([])
-            if split.answerable != split.questions.kept + brought.kept:
-                raise ValueError(f"{split.answerable} answerable {name} examples but {split.questions} kept")
-            withheld = split.questions.kept_without_passage + brought.kept_without_passage
-            if split.unanswerable.get(WITHHELD_KIND, 0) != withheld:
-                raise ValueError(f"{name}: {withheld} passages withheld, {split.unanswerable} examples")
-            if split.answerable + sum(split.unanswerable.values()) != split.examples:
-                raise ValueError("examples of a split do not add up")
-            if self.balance[name].examples.got != split.examples:
-                raise ValueError(f"the balance of {name} does not add up to its examples")
+        for name in self.splits:
+            self._check_split(name, [count for count in traced if count.split == name])
         for kind, count in self.foreign.items():
             if count.kept_without_passage != sum(s.unanswerable.get(kind, 0) for s in self.splits.values()):
                 raise ValueError(f"{kind}: {count} questions do not add up to the examples")
         return self
+
+    def _check_split(self, name: Split, mine: Sequence[Count]) -> None:
+        split = self.splits[name]
+        if len(mine) != split.chunks or added(mine) != split.questions:
+            raise ValueError(f"the trace does not add up to the {name} split")
+        brought = self.brought if name == "train" else added([])
+        if split.answerable != split.questions.kept + brought.kept:
+            raise ValueError(f"{split.answerable} answerable {name} examples but {split.questions} kept")
+        withheld = split.questions.kept_without_passage + brought.kept_without_passage
+        if split.unanswerable.get(WITHHELD_KIND, 0) != withheld:
+            raise ValueError(f"{name}: {withheld} passages withheld, {split.unanswerable} examples")
+        if split.answerable + sum(split.unanswerable.values()) != split.examples:
+            raise ValueError("examples of a split do not add up")
+        if self.balance[name].examples.got != split.examples:
+            raise ValueError(f"the balance of {name} does not add up to its examples")
 
 
 def added(parts: Sequence[Count]) -> Count:

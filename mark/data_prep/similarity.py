@@ -127,12 +127,18 @@ class CopyIndex:
     counted, not estimated, so that no copy is missed by chance.
     """
 
-    def __init__(self, texts: Iterable[tuple[str, str]], vectors: NDArray[np.float32] | None = None) -> None:
+    def __init__(
+        self,
+        texts: Iterable[tuple[str, str]],
+        vectors: NDArray[np.float32] | None = None,
+        reworded: bool = True,
+    ) -> None:
         """Index texts.
 
         Args:
             texts: Name and text of each.
             vectors: float32 [texts, dimension], unit rows; None = words and numbers only.
+            reworded: Look for rewordings too; without them a text takes 12 bytes a word.
         """
         self._names: list[str] = []
         self._stems: list[frozenset[str]] = []
@@ -142,8 +148,9 @@ class CopyIndex:
         for number, (name, text) in enumerate(texts):
             self._names.append(name)
             runs.append(shingles(text))
-            self._stems.append(stems(text))
-            self._by_numbers[numbers(text)].append(number)
+            if reworded:
+                self._stems.append(stems(text))
+                self._by_numbers[numbers(text)].append(number)
         self._sizes = np.array([len(part) for part in runs], dtype=np.int64)
         owners = np.repeat(np.arange(len(runs), dtype=np.int32), self._sizes)
         joined = np.concatenate(runs) if runs else np.empty(0, dtype=np.uint64)
@@ -324,7 +331,7 @@ SAME_MEANING = 0.9  # cosine of two passages that say the same in other words
 PROBES = 32  # passages of a document that are looked for in the others
 
 
-def document_clusters(chunks: Sequence[Chunk], vectors: NDArray[np.float32] | None = None) -> list[list[str]]:
+def document_clusters(chunks: Sequence[Chunk], vectors_of: VectorsOf | None = None) -> list[list[str]]:
     """Documents that are versions of one another.
 
     Two documents belong together where their MinHash signatures agree, or where half of the
@@ -332,7 +339,7 @@ def document_clusters(chunks: Sequence[Chunk], vectors: NDArray[np.float32] | No
 
     Args:
         chunks: The whole corpus.
-        vectors: float32 [chunks, dimension], unit rows in the chunks' order; None = wording only.
+        vectors_of: float32 [chunks, dimension], unit rows for given chunks; None = wording only.
 
     Returns:
         Groups of two or more document names, ascending.
@@ -347,7 +354,7 @@ def document_clusters(chunks: Sequence[Chunk], vectors: NDArray[np.float32] | No
         for other in range(number):
             if sketches[number].jaccard(sketches[other]) >= SAME_DOCUMENT:
                 groups.join(first, documents[other])
-    _join_by_passages(chunks, vectors, by_document, groups)
+    _join_by_passages(chunks, vectors_of, by_document, groups)
     return groups.larger_than_one()
 
 
@@ -363,7 +370,7 @@ def _document_sketch(texts: Iterable[str]) -> MinHash:
 
 def _join_by_passages(
     chunks: Sequence[Chunk],
-    vectors: NDArray[np.float32] | None,
+    vectors_of: VectorsOf | None,
     by_document: dict[str, list[int]],
     groups: Groups,
 ) -> None:
@@ -375,7 +382,7 @@ def _join_by_passages(
         for other, probed in probes.items():
             if other == name:
                 continue
-            close = _reworded(chunks, vectors, probed, rows)
+            close = _reworded(chunks, vectors_of, probed, rows)
             for row in probed:
                 if row in close or index.original(chunks[row].text) is not None:
                     found[other, name] += 1
@@ -385,12 +392,12 @@ def _join_by_passages(
 
 
 def _reworded(
-    chunks: Sequence[Chunk], vectors: NDArray[np.float32] | None, probed: Sequence[int], rows: Sequence[int]
+    chunks: Sequence[Chunk], vectors_of: VectorsOf | None, probed: Sequence[int], rows: Sequence[int]
 ) -> set[int]:
     """Probes that some passage of another document repeats in other words, with the same numbers."""
-    if vectors is None or not rows or not probed:
+    if vectors_of is None or not rows or not probed:
         return set()
-    cosines = vectors[list(probed)] @ vectors[list(rows)].T
+    cosines = vectors_of([chunks[row] for row in probed]) @ vectors_of([chunks[row] for row in rows]).T
     best = cosines.argmax(axis=1)
     return {
         row

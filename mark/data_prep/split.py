@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 AUTO_DOCUMENTS = 10  # from so many documents on, `auto` splits by document
 LARGEST_CLUSTER = 0.5  # most of the sections that one cluster may hold and still go to one split as a whole
 
+# The splits of which a split must know nothing.
+HIDDEN: dict[Split, tuple[Split, ...]] = {"train": ("test", "val"), "val": ("test",), "test": ()}
+
 Section = tuple[str, str]  # document, section
 Unit = tuple[str, str | None]  # first of a document's versions, and a section; None = all its sections
 

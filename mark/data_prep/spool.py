@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ FETCH = 256  # rows read at once
 _TABLE = """
     CREATE TABLE candidates (
         id INTEGER PRIMARY KEY, split TEXT, variant INTEGER, rule TEXT, style TEXT, document TEXT,
-        key INTEGER, question TEXT, answer TEXT, quote TEXT, chunk TEXT, draft TEXT
+        key INTEGER, question TEXT, chunk TEXT, rest TEXT
     )
 """
 # Documents in turn within a group of one wording, rule and style; then weighted fair queueing over groups.
@@ -38,8 +39,7 @@ _ORDER = """
     ORDER BY variant, (place - 0.5) / weight, rule || '/' || style
 """
 _READ = """
-    SELECT question, answer, style, rule, quote, chunk, variant, draft
-    FROM ordered JOIN candidates USING (id) ORDER BY place
+    SELECT chunk, rest FROM ordered JOIN candidates USING (id) ORDER BY place
 """
 
 
@@ -79,11 +79,12 @@ class Spool:
     def add(self, split: Split, candidate: Candidate) -> None:
         """Put a candidate aside."""
         key = derived_seed(self._seed, "order", candidate.draft, candidate.question)
+        fields = {name: value for name, value in vars(candidate).items() if name != "chunk"}
         self._base.execute(
-            "INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO candidates VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 split, candidate.variant, candidate.rule, candidate.style, candidate.chunk.document, key,
-                candidate.question, candidate.answer, candidate.quote, candidate.chunk.chunk_id, candidate.draft,
+                candidate.question, candidate.chunk.chunk_id, json.dumps(fields),
             ),
         )  # fmt: skip
 
@@ -104,10 +105,8 @@ class Spool:
         base.execute(_ORDER, {"split": split})
         rows = base.execute(_READ)
         while part := rows.fetchmany(FETCH):
-            for question, answer, style, rule, quote, chunk, variant, draft in part:
-                yield Candidate(
-                    question, answer, style, rule, quote, self._chunks[chunk], variant, draft
-                )  # fmt: skip
+            for chunk_id, fields in part:
+                yield Candidate(chunk=self._chunks[chunk_id], **json.loads(fields))
 
     def count(self, split: Split) -> int:
         """How many candidates a split has."""

@@ -64,6 +64,7 @@ class Retriever:
         self.chunks: dict[str, Chunk] = {chunk.chunk_id: chunk for chunk in chunks}
         self._rows = list(chunks)
         self._vectors = vectors
+        self._row_of = {chunk.chunk_id: row for row, chunk in enumerate(chunks)}
         self._encoder = encoder
         self._settings = settings
         self._keywords = KeywordIndex(chunks)
@@ -166,6 +167,14 @@ class Retriever:
                 values = np.round(self._vectors[rows] @ vector, 6) if rows else []
                 found.append({chunk_id: float(v) for chunk_id, v in zip(ids, values, strict=True)})
         return found
+
+    def encode(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of questions, float32 [questions, dimension]; long ones are cut."""
+        return self._encoder.encode(list(questions), truncate=True)
+
+    def vectors_of(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Unit vectors of chunks of this corpus, float32 [chunks, dimension]."""
+        return self._vectors[[self._row_of[chunk.chunk_id] for chunk in chunks]]
 
     def _hits(
         self, question: str, dense: NDArray[np.float32], k: int, barred: NDArray[np.bool_] | None
