@@ -236,8 +236,9 @@ class QuestionIndex:
             vector: float32 [dimension], unit length; None = wording only.
         """
         for number in sorted(self._lsh.query(_question_sketch(question))):
-            if same_wording(question, self._texts[number]):
-                return self._texts[number]
+            other: str = self._texts[number]
+            if same_wording(question, other):
+                return other
         if vector is None or self._vectors is None:
             return None
         cosines = self._vectors[: len(self._rows)] @ vector
@@ -277,11 +278,20 @@ def same_wording(first: str, second: str) -> bool:
         return True
     if _conflict(first, second) or min(len(tokens), len(others)) < 4:
         return False
-    one, two = words(first), words(second)
-    if len(one) == len(two) and sum(a != b for a, b in zip(one, two, strict=True)) == 1:
+    if _differ_in_one_word(words(first), words(second)):
         return True
     small, large = sorted((shingles(first), shingles(second)), key=len)
     return len(small) >= 3 and len(np.intersect1d(small, large)) >= NEAR_COPY * len(small)
+
+
+def _differ_in_one_word(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether one word (or the two parts of a hyphened one) was left out, put in or replaced."""
+    shorter = min(len(first), len(second))
+    before = next((i for i in range(shorter) if first[i] != second[i]), shorter)
+    rest = shorter - before
+    after = next((i for i in range(rest) if first[-1 - i] != second[-1 - i]), rest)
+    changed = max(len(first), len(second)) - before - after
+    return changed <= 1 or (changed == 2 and before + after >= 4)
 
 
 def same_meaning(first: str, second: str, cosine: float) -> bool:

@@ -100,16 +100,15 @@ def assign_splits(
     by = settings.split_by
     if by == "auto":
         by = "document" if len(set(heads.values())) >= AUTO_DOCUMENTS else "section"
-    if by == "document":
-        units = {section: (heads[section[0]], "") for section in sections}
-        sizes = Counter((name, "") for name in heads.values())
-        known = {(heads[name], ""): "test" for name in settings.held_out_documents}
-    else:
+    units: dict[Section, Unit] = {section: (heads[section[0]], None) for section in sections}
+    known: dict[Unit, Split] = {(heads[name], None): "test" for name in settings.held_out_documents}
+    sizes: Counter[Unit] = Counter((name, None) for name in heads.values())
+    if by == "section":
         units = _section_units(sections, heads)
-        sizes = Counter(units.values())
         known = {units[section]: split for section, split in fixed.items() if units[section][1] is not None}
+        sizes = Counter(units.values())
     drawn = _draw(sizes, known, settings, seed)
-    of_section = {section: fixed.get(section, drawn[units[section]]) for section in sections}
+    of_section = {section: fixed.get(section) or drawn[units[section]] for section in sections}
     return Splits(of_section, by, tuple(tuple(sorted(group)) for group in clusters))
 
 
