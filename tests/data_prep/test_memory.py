@@ -36,5 +36,7 @@ def test_a_corpus_ten_times_as_large_takes_little_more_memory() -> None:
     large, asked = peak_bytes(LARGE)
     assert asked >= QUESTIONS_A_PASSAGE * LARGE
     grown = (large - small) / (LARGE - SMALL)
-    print(f"peak {small / 1e6:.1f} MB at {SMALL} passages, {large / 1e6:.1f} MB at {LARGE}: {grown:.0f} B each")
+    print(
+        f"peak {small / 1e6:.1f} MB at {SMALL} passages, {large / 1e6:.1f} MB at {LARGE}: {grown:.0f} B each"
+    )
     assert grown <= BYTES_A_PASSAGE
