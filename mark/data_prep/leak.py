@@ -170,7 +170,7 @@ def _passages(
     own = [chunks[i] for i in sorted(shown) if retriever is not None and i in retriever.chunks]
     brought = [chunks[i] for i in sorted(shown) if retriever is None or i not in retriever.chunks]
     copies = near_copies(brought, hidden)
-    if retriever is not None:
+    if retriever is not None and own:
         copies |= near_copies(own, hidden, retriever.vectors_of)
     for chunk_id, original in sorted(copies.items()):
         where, source = chunks[chunk_id], chunks[original]

@@ -271,12 +271,14 @@ class QuestionIndex:
 def same_wording(first: str, second: str) -> bool:
     """Whether two questions share nearly all words, one is a part of the other, or one word differs.
 
-    One differing word makes another question where both sides put a name or number there.
+    A differing word makes another question where both sides put a name or number there.
     """
     tokens, others = question_tokens(first), question_tokens(second)
+    if _conflict(first, second):
+        return False
     if jaccard(tokens, others) >= NEAR_QUESTION:
         return True
-    if _conflict(first, second) or min(len(tokens), len(others)) < 4:
+    if min(len(tokens), len(others)) < 4:
         return False
     if _differ_in_one_word(words(first), words(second)):
         return True
@@ -315,9 +317,13 @@ def same_meaning(first: str, second: str, cosine: float) -> bool:
 
 
 def _conflict(first: str, second: str) -> bool:
-    """Whether each of two questions names something or some number that the other does not."""
-    one, two = names(first) | numbers(first), names(second) | numbers(second)
-    return bool(one - two) and bool(two - one)
+    """Whether each of two questions names something or some number of which the other knows nothing."""
+    return _names_more(first, second) and _names_more(second, first)
+
+
+def _names_more(first: str, second: str) -> bool:
+    named = {word for name in names(first) | numbers(first) for word in words(name)}
+    return bool(named - set(words(second)))
 
 
 def question_tokens(question: str) -> frozenset[str]:

@@ -133,6 +133,9 @@ def test_another_name_or_number_makes_another_question() -> None:
     index.add("Who elects the President of the chamber?")
     assert "Who elects the Governor of the chamber?" not in index
     assert "Who removes the President of the chamber?" in index
+    assert "WHO ELECTS THE PRESIDENT OF THE CHAMBER" in index
+    index.add("Under the Act, what must the Assembly of the State of Goa consist of?")
+    assert "Under the Act, what must the Assembly of the State of Sikkim consist of?" not in index
 
 
 def test_meaning_counts_where_vectors_are_given() -> None:

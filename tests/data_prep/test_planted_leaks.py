@@ -91,7 +91,7 @@ class Bench:
         """Rows that the gate names, by place and kind."""
         splits = Splits(self._sections, "section")
         leaks = find_leaks(self.rows, splits, self._chunks, self._retriever)
-        named = {(leak.row, leak.what) for leak in leaks if not leak.row.startswith("fair") or leak.what}
+        named = {(leak.row, leak.what) for leak in leaks}
         counts: Counter[str] = Counter()
         for name in {name for name, what in named if name.startswith("fair") or name.split(":")[0] == what}:
             counts[name.rsplit(":", 1)[0]] += 1
