@@ -21,11 +21,11 @@ SHINGLE = 3  # words: of twenty words one may be replaced and 15 of 18 runs stay
 NEAR_COPY = 0.75  # share of the smaller text's shingles
 SHORT_TEXT = 14  # words; so short a text is compared as a whole, not looked for inside longer ones
 NEAR_QUESTION = 0.8  # Jaccard index of the words
-SAME_QUESTION = 0.95  # cosine of two questions that name the same things and numbers
-REWORDED_QUESTION = (0.8, 0.4)  # cosine and Jaccard index of the stems, together, with the same numbers
+# Cosine and least Jaccard index of the content words that go with it; cosines alone depend on the embedder.
+REWORDED_QUESTION = ((0.95, 0.25), (0.8, 0.45))
 REWORDED_STEMS = 0.5  # Jaccard index of the content words of two passages with the same numbers
-REWORDED_PASSAGE = 0.95  # cosine of two passages, headings included, with the same numbers
-BLOCK = 2048  # held-out passages indexed at once: memory does not grow with the corpus
+REWORDED_PASSAGE = (0.95, 0.3)  # cosine, headings included, and content words, with the same numbers
+BLOCK = 2048  # held-out passages indexed at once, about 12 MB: memory does not grow with the corpus
 BANDS = (42, 3)  # bands and rows: a Jaccard index of 0.5 is met with 99.6 %, one of 0.8 always
 PERMUTATIONS = BANDS[0] * BANDS[1]
 
@@ -193,12 +193,13 @@ class CopyIndex:
         for number in self._by_numbers.get(numbers(text), ()):
             if self._sizes[number] + SHINGLE <= SHORT_TEXT:
                 continue
-            if jaccard(own, self._stems[number]) >= REWORDED_STEMS:
+            shared = jaccard(own, self._stems[number])
+            if shared >= REWORDED_STEMS:
                 return number
-            if vector is not None and self._vectors is not None:
-                cosine = float(self._vectors[number] @ vector)
-                if cosine >= REWORDED_PASSAGE:
-                    return number
+            if vector is None or self._vectors is None or shared < REWORDED_PASSAGE[1]:
+                continue
+            if float(self._vectors[number] @ vector) >= REWORDED_PASSAGE[0]:
+                return number
         return None
 
 
@@ -242,7 +243,7 @@ class QuestionIndex:
         if vector is None or self._vectors is None:
             return None
         cosines = self._vectors[: len(self._rows)] @ vector
-        for row in np.flatnonzero(cosines >= REWORDED_QUESTION[0]):
+        for row in np.flatnonzero(cosines >= REWORDED_QUESTION[-1][0]):
             other = self._texts[self._rows[row]]
             if same_meaning(question, other, float(cosines[row])):
                 return other
@@ -304,16 +305,10 @@ def same_meaning(first: str, second: str, cosine: float) -> bool:
         second: A question.
         cosine: Of their vectors.
     """
-    if numbers(first) != numbers(second):
+    if numbers(first) != numbers(second) or _conflict(first, second):
         return False
-    if cosine >= SAME_QUESTION and names(first) == names(second):
-        return True
-    least_cosine, least_stems = REWORDED_QUESTION
-    return (
-        cosine >= least_cosine
-        and not _conflict(first, second)
-        and jaccard(stems(first), stems(second)) >= least_stems
-    )
+    shared = jaccard(stems(first), stems(second))
+    return any(cosine >= least and shared >= words_too for least, words_too in REWORDED_QUESTION)
 
 
 def _conflict(first: str, second: str) -> bool:
@@ -322,8 +317,7 @@ def _conflict(first: str, second: str) -> bool:
 
 
 def _names_more(first: str, second: str) -> bool:
-    named = {word for name in names(first) | numbers(first) for word in words(name)}
-    return bool(named - set(words(second)))
+    return bool(stems(" ".join(names(first) | numbers(first))) - stems(second))
 
 
 def question_tokens(question: str) -> frozenset[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
+
 from mark.data_prep.build import Material, build_dataset
 from mark.data_prep.split import HeldOut
 from tests.data_prep import corpora
 from tests.data_prep.passages import settings
 
-SMALL, LARGE = 90, 900  # passages of the corpus
+SMALL, LARGE = 96, 960  # passages of the corpus
+BLOCK = 16  # held-out passages compared at once, smaller than both corpora hold: as in a large one
 # Beyond the passages and vectors: the ledger's line of a passage (its output), where it lies, and the
 # index of held-out text, 12 bytes a word. The rest is bounded by the number of wanted examples.
 BYTES_A_PASSAGE = 4096
@@ -30,7 +33,8 @@ def peak_bytes(passages: int) -> tuple[int, int]:
         tracemalloc.stop()
 
 
-def test_a_corpus_ten_times_as_large_takes_little_more_memory() -> None:
+def test_a_corpus_ten_times_as_large_takes_little_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mark.data_prep.similarity.BLOCK", BLOCK)
     peak_bytes(SMALL)  # caches and imports
     small, _ = peak_bytes(SMALL)
     large, asked = peak_bytes(LARGE)

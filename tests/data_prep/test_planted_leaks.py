@@ -21,7 +21,8 @@ from tests.data_prep.corpora import WordHashes
 from tests.data_prep.passages import chunk, retrieval
 from tests.data_prep.planted import KINDS
 
-PLANTED = 150  # copies of each kind and place
+LEAST_QUOTE = SHORT_TEXT * 3 // 2  # words: with a third cut off it is no short text yet
+PLANTED = 120  # copies of each kind and place
 FOUND = 0.99  # of the near copies of a place, all kinds together
 FOUND_REWORDED = 0.95  # of those in other words throughout
 
@@ -30,7 +31,7 @@ def provisions() -> list[PracticeQuestion]:
     """Questions on provisions of real statutes, each provision once, in a seeded order."""
     rows: dict[str, PracticeQuestion] = {}
     for row in read_practice(ROOT / PRACTICE, 1.0):
-        if row.passage and len(words(row.quote or "")) >= SHORT_TEXT + 4:
+        if row.passage and len(words(row.quote or "")) >= LEAST_QUOTE:
             rows.setdefault(row.passage, row)
     picked = sorted(rows.values(), key=lambda row: row.id)
     random.Random(7).shuffle(picked)
@@ -93,8 +94,12 @@ class Bench:
         leaks = find_leaks(self.rows, splits, self._chunks, self._retriever)
         named = {(leak.row, leak.what) for leak in leaks}
         counts: Counter[str] = Counter()
-        for name in {name for name, what in named if name.startswith("fair") or name.split(":")[0] == what}:
-            counts[name.rsplit(":", 1)[0]] += 1
+        for name, what in named:
+            place, kind, *_ = name.split(":")
+            if place == "fair":
+                counts[f"fair {what}"] += 1
+            elif place == what:
+                counts[f"{place}:{kind}"] += 1
         return counts
 
 
@@ -109,4 +114,7 @@ def test_planted_copies_are_found(minilm_dir: Path, capsys: pytest.CaptureFixtur
         assert sum(counts[f"{place}:{kind}"] for kind in near) >= FOUND * PLANTED * len(near), place
         assert counts[f"{place}:exact"] == PLANTED, place
         assert counts[f"{place}:reworded"] >= FOUND_REWORDED * PLANTED, place
-    assert counts["fair"] <= 0.02 * PLANTED
+    # Statutes do repeat themselves: such passages and sentences are barred before the gate sees them.
+    assert counts["fair question"] <= 0.02 * PLANTED
+    assert counts["fair passage"] <= 0.04 * PLANTED
+    assert counts["fair answer"] <= 0.04 * PLANTED
