@@ -98,7 +98,7 @@ def ledger_tables(root: Path) -> str:
 
 def _outcomes(counts: Mapping[str, Count]) -> list[str]:
     """What was asked, kept and dropped, with the reasons from the most frequent on."""
-    rows = [("", "asked", "kept", "as unanswerable", "dropped", "why")]
+    rows: list[tuple[str, ...]] = [("", "asked", "kept", "as unanswerable", "dropped", "why")]
     for name, count in counts.items():
         reasons = sorted(count.dropped.items(), key=lambda item: (-item[1], item[0]))
         why = ", ".join(f"{reason} {number}" for reason, number in reasons)
