@@ -119,7 +119,10 @@ def _balances(ledger: Ledger) -> list[str]:
         }  # fmt: skip
         for part, shares in parts.items():
             rows += [(f"  {part} {group}", str(s.wanted), str(s.got)) for group, s in shares.items()]
-        words = ", ".join(f"{length}: {count}" for length, count in balance.answer_words.items())
+        lengths = sorted(
+            balance.answer_words.items(), key=lambda item: int(item[0].split("-")[0].rstrip("+"))
+        )
+        words = ", ".join(f"{length}: {count}" for length, count in lengths)
         lines += ["", *_aligned(rows), f"  words in an answer: {words}"]
     return lines
 
