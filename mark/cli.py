@@ -153,13 +153,17 @@ def data_prep(
     out_dir: Out = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Passages a question.")] = None,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Kept training examples.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Print the last ledger and its balance.")] = False,
 ) -> None:
     """Make questions and splits.
 
-    Example: `mark data-prep --collection pdf_docs --out-dir out/ --top-k 3`
+    Example: `mark data-prep --collection pdf_docs --out-dir out/ --top-k 3`, `mark data-prep --report`
     """
-    from mark.commands.data_prep import PrepRequest, run_data_prep
+    from mark.commands.data_prep import PrepRequest, ledger_tables, run_data_prep
 
+    if report:
+        typer.echo(ledger_tables(git_root()))
+        return
     typer.echo(run_data_prep(PrepRequest(collection, out_dir, top_k, max_samples), git_root()))
 
 

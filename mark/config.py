@@ -129,6 +129,8 @@ class DataPrep(Section):
     brought_share: Fraction  # the same where their passages are not in the corpus
     rules: list[str] = Field(min_length=1)  # rule families, see mark/data_prep/rules
     max_per_section: int = Field(ge=1)
+    max_document_share: Fraction  # of a split's answerable examples; never less than twice an even share
+    max_rule_share: Fraction  # the same for one rule family
     min_answer_words: int = Field(ge=1)
     max_answer_words: int = Field(ge=1)
     round_trip_k: int = Field(ge=1)  # the source chunk must come back among these

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mark.commands.dvc import dvc, refuse_stage_output
 from mark.config import Ingest, Retrieval, load_section
-from mark.errors import ConfigError
-from mark.files import TRAIN_SFT, VAL_SFT
+from mark.errors import ConfigError, DataError
+from mark.files import LEDGER, TRAIN_SFT, VAL_SFT, read_json
+
+if TYPE_CHECKING:
+    from mark.data_prep.balance import Share
+    from mark.data_prep.ledger import Count, Ledger
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,81 @@ def run_data_prep(request: PrepRequest, root: Path) -> str:
         f"{len(train)} training and {len(val)} validation examples in {request.out_dir}; "
         f"`mark train --data {request.out_dir} --config FILE` trains on them"
     )
+
+
+def ledger_tables(root: Path) -> str:
+    """data/ledger.json as tables: what became of the questions, and the balance of each split.
+
+    Args:
+        root: The project's root.
+
+    Raises:
+        DataError: No ledger was written yet, or its sums do not match.
+    """
+    from pydantic import ValidationError
+
+    from mark.data_prep.ledger import Ledger
+
+    path = root / LEDGER
+    try:
+        ledger = Ledger.model_validate(read_json(path))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "sums"
+        raise DataError(f"{path}: {where}: {first['msg']}; run `dvc repro -f data_prep`") from None
+    lines = [
+        f"{ledger.pages} pages ({ledger.pages_without_chunks} without passages), {ledger.chunks} passages "
+        f"({ledger.chunks_asked} asked about), split by {ledger.split_by}"
+    ]
+    lines += [f"versions of one document, split as one: {', '.join(group)}" for group in ledger.versions]
+    counts = {f"rule {name}": count for name, count in ledger.rules.items()}
+    counts |= {f"no answer: {name}": count for name, count in ledger.foreign.items()}
+    counts |= {"practice, own passage": ledger.brought} if ledger.brought.asked else {}
+    splits = {f"split {name}": split.questions for name, split in ledger.splits.items()}
+    lines += ["", *_outcomes({"all questions": ledger.questions} | splits | counts)]
+    unused = ", ".join(f"{reason} {count}" for reason, count in ledger.practice_unused.items())
+    lines += [f"practice questions not asked: {unused}"] if unused else []
+    return "\n".join([*lines, *_balances(ledger)])
+
+
+def _outcomes(counts: Mapping[str, Count]) -> list[str]:
+    """What was asked, kept and dropped, with the reasons from the most frequent on."""
+    rows: list[tuple[str, ...]] = [("", "asked", "kept", "as unanswerable", "dropped", "why")]
+    for name, count in counts.items():
+        reasons = sorted(count.dropped.items(), key=lambda item: (-item[1], item[0]))
+        why = ", ".join(f"{reason} {number}" for reason, number in reasons)
+        dropped = sum(count.dropped.values())
+        numbers = (count.asked, count.kept, count.kept_without_passage, dropped)
+        rows.append((name, *(str(number) for number in numbers), why))
+    return _aligned(rows)
+
+
+def _balances(ledger: Ledger) -> list[str]:
+    """For each split: wanted and got by kind, style, rule and document, and the lengths of answers."""
+    lines: list[str] = []
+    for name, balance in ledger.balance.items():
+        rows = [(f"{name}: balance", "wanted", "got")]
+        parts: dict[str, Mapping[str, Share]] = {
+            "examples": {"": balance.examples}, "kind": balance.kinds, "style": balance.styles,
+            "rule": balance.rules, "document": balance.documents,
+        }  # fmt: skip
+        for part, shares in parts.items():
+            rows += [(f"  {part} {group}", str(s.wanted), str(s.got)) for group, s in shares.items()]
+        lengths = sorted(
+            balance.answer_words.items(), key=lambda item: int(item[0].split("-")[0].rstrip("+"))
+        )
+        words = ", ".join(f"{length}: {count}" for length, count in lengths)
+        lines += ["", *_aligned(rows), f"  words in an answer: {words}"]
+    return lines
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell, numbers to the right; the first and a sixth to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in (0, 5) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

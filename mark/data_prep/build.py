@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mark.config import DataPrep
-from mark.data_prep.candidates import Candidate, balanced, cheap_fault, make_candidates
-from mark.data_prep.leak import check_leaks
+from mark.data_prep.balance import Balance, balance
+from mark.data_prep.candidates import Candidate, cheap_fault, make_candidates
+from mark.data_prep.leak import HeldOutText, check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import Practice, resolve
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
-from mark.data_prep.similarity import QuestionIndex, near_copies
-from mark.data_prep.split import HeldOut, Splits, assign_splits
+from mark.data_prep.similarity import QuestionIndex, document_clusters, near_copies
+from mark.data_prep.split import HIDDEN, HeldOut, Splits, assign_splits
+from mark.data_prep.spool import Spool
 from mark.data_prep.unanswerable import (
     Foreign,
     aspect_questions,
@@ -31,6 +35,7 @@ from mark.seeding import derived_seed
 
 log = logging.getLogger(__name__)
 
+SOURCES = 2000  # statements of a split kept for questions without an answer
 ORDER: tuple[Split, ...] = ("test", "val", "train")  # who is filled first keeps a question asked twice
 
 
@@ -77,28 +82,32 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     """
     rules = chosen_rules(settings.rules)
     pages, retriever = material.pages, material.retriever
-    chunks = sorted(retriever.chunks.values(), key=lambda c: (c.document, c.start, c.chunk_id))
-    splits = assign_splits(chunks, settings, material.held_out, seed)
-    split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
-    corpus = Corpus(pages, chunks, split_of, _barred(chunks, split_of), splits.by)
+    corpus, splits = lay_out(material, settings, seed)
+    chunks, split_of = corpus.chunks, corpus.split_of
     casing = Casing(chunk.text for chunk in chunks)
     book = Book()
-    pool = _ask(corpus, rules, casing, settings, book, seed)
+    rows: dict[Split, list[Example]] = {}
+    balances: dict[Split, Balance] = {}
     practice = resolve(material.practice, chunks, split_of, corpus.barred, seed)
     book.unused_practice = practice.unused
     foreign = _Foreign(chunks, casing, practice.foreign, seed)
     asked = QuestionIndex()
-    rows: dict[Split, list[Example]] = {}
-    for name in ORDER:
-        shown = min(top_k, settings.train_passages) if name == "train" else top_k
-        shelf = Shelf(retriever, _visible(name, corpus), top_k, shown, _page_finder(pages))
-        selection = Selection(name, settings, shelf, book, asked)
-        if name == "train":
-            _add_practice(selection, practice, settings, shelf, book)
-        selection.fill(balanced(pool.candidates[name], seed))
-        selection.add_foreign(foreign.questions(name, pool.sources[name]))
-        rows[name] = _shuffled(selection.rows, seed)
-        log.info("%s: %d examples", name, len(rows[name]))
+    with Spool(retriever.chunks, seed) as spool:
+        sources = _ask(corpus, rules, casing, settings, _Notes(book, spool), seed)
+        for name in ORDER:
+            shown = min(top_k, settings.train_passages) if name == "train" else top_k
+            documents = sorted({chunk.document for chunk in chunks if split_of[chunk.chunk_id] == name})
+            allowed = _visible(name, corpus)
+            shelf = Shelf(retriever, allowed, top_k, shown, _page_finder(pages), len(documents))
+            selection = Selection(name, settings, shelf, book, asked, _held_out(name, corpus, rows))
+            if name == "train":
+                _add_practice(selection, practice, settings, shelf, book)
+            selection.fill(spool.balanced(name))
+            selection.add_foreign(foreign.questions(name, sources[name].items()))
+            by_people = name == "train" and bool(practice.candidates or practice.brought or practice.foreign)
+            balances[name] = balance(selection.rows, selection.wanted(documents, by_people))
+            rows[name] = _shuffled(selection.rows, seed)
+            log.info("%s: %d examples", name, len(rows[name]))
     if not rows["train"]:
         raise DataError(
             f"no training question could be made from {len(chunks)} chunks; the rules read English legal and "
@@ -106,8 +115,27 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
         )
     used = {chunk_id for row in rows["train"] for chunk_id in row.contexts}
     passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
-    check_leaks(rows, splits, {**retriever.chunks, **passages})
-    return Dataset(rows, close(book, corpus, rows), splits, list(passages.values()))
+    check_leaks(rows, splits, {**retriever.chunks, **passages}, retriever)
+    return Dataset(rows, close(book, corpus, rows, balances), splits, list(passages.values()))
+
+
+def lay_out(material: Material, settings: DataPrep, seed: int) -> tuple[Corpus, Splits]:
+    """Decide which passages are trained on, validated on and tested on, before any question.
+
+    Args:
+        material: Pages, passages and what is held out.
+        settings: The section `data_prep`.
+        seed: The run's seed.
+    """
+    retriever = material.retriever
+    chunks = sorted(retriever.chunks.values(), key=lambda c: (c.document, c.start, c.chunk_id))
+    clusters = document_clusters(chunks, retriever.vectors_of)
+    for group in clusters:
+        log.info("versions of one document, split as one: %s", ", ".join(group))
+    splits = assign_splits(chunks, settings, material.held_out, seed, clusters)
+    split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
+    barred = _barred(chunks, split_of, retriever)
+    return Corpus(material.pages, chunks, split_of, barred, splits.by, clusters), splits
 
 
 def _add_practice(
@@ -125,43 +153,84 @@ def _add_practice(
         allowed=frozenset(practice.passages),
     )
     share = min(settings.practice_share, settings.brought_share)
-    book.brought = selection.add_practice(practice.brought, share, own)
+    book.brought.update(selection.add_practice(practice.brought, share, own))
 
 
-@dataclass
-class _Pool:
-    """What could be asked in each split."""
+@dataclass(frozen=True)
+class _Notes:
+    """Where questions go: faulty ones into the book, sound ones to disk."""
 
-    candidates: dict[Split, list[Candidate]]
-    sources: dict[Split, list[Source]]
+    book: Book
+    spool: Spool
+
+    def take(self, split: Split, candidate: Candidate, fault: str | None) -> None:
+        """Put a question where it belongs."""
+        if fault is not None:
+            self.book.enter(split, candidate, fault)
+        else:
+            self.spool.add(split, candidate)
 
 
 def _ask(
-    corpus: Corpus, rules: dict[str, Rule], casing: Casing, settings: DataPrep, book: Book, seed: int
-) -> _Pool:
-    """Make all questions; those with a plain fault go into the book at once."""
-    pool = _Pool({name: [] for name in ORDER}, {name: [] for name in ORDER})
+    corpus: Corpus, rules: dict[str, Rule], casing: Casing, settings: DataPrep, notes: _Notes, seed: int
+) -> dict[Split, Sample]:
+    """Make all questions, passage by passage; returns a sample of the statements of each split."""
     chunks = [chunk for chunk in corpus.chunks if chunk.chunk_id not in corpus.barred]
+    sources = {name: Sample(SOURCES, derived_seed(seed, "sources", name)) for name in ORDER}
+    last: Source | None = None
     for candidate, source in make_candidates(chunks, rules, casing, seed):
         split = corpus.split_of[candidate.chunk.chunk_id]
-        known = pool.sources[split]
-        if not known or known[-1] is not source:
-            known.append(source)
-        if fault := cheap_fault(candidate, settings):
-            book.enter(split, candidate, fault)
-        else:
-            pool.candidates[split].append(candidate)
-    sound = sum(len(part) for part in pool.candidates.values())
-    log.info("%d questions made, %d of them sound", len(book.entries) + sound, sound)
-    return pool
+        if source is not last:
+            sources[split].offer(source)
+            last = source
+        notes.take(split, candidate, cheap_fault(candidate, settings))
+    sound = sum(notes.spool.count(name) for name in ORDER)
+    asked = sound + sum(sum(counts.values()) for counts in notes.book.by_split.values())
+    log.info("%d questions made, %d of them sound", asked, sound)
+    return sources
 
 
-def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split]) -> frozenset[str]:
+class Sample:
+    """An even sample of what is offered, of bounded size.
+
+    Source: Vitter 1985, "Random sampling with a reservoir", algorithm R.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._random = random.Random(seed)
+        self._offered = 0
+        self._kept: list[tuple[int, Source]] = []
+
+    def offer(self, source: Source) -> None:
+        """Keep a statement, perhaps in place of an earlier one."""
+        entry = (self._offered, source)
+        self._offered += 1
+        if len(self._kept) < self._size:
+            self._kept.append(entry)
+        elif (place := self._random.randrange(self._offered)) < self._size:
+            self._kept[place] = entry
+
+    def items(self) -> list[Source]:
+        """The sample in the order in which it was offered."""
+        return [source for _, source in sorted(self._kept, key=lambda entry: entry[0])]
+
+
+def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split], retriever: Retriever) -> frozenset[str]:
     """Training and validation chunks that repeat text of a split which they must not know."""
-    train = [c for c in chunks if split_of[c.chunk_id] == "train"]
-    val = [c for c in chunks if split_of[c.chunk_id] == "val"]
-    test = [c for c in chunks if split_of[c.chunk_id] == "test"]
-    return frozenset([*near_copies(train, [*test, *val]), *near_copies(val, test)])
+    parts: dict[Split, list[Chunk]] = {name: [] for name in ORDER}
+    for chunk in chunks:
+        parts[split_of[chunk.chunk_id]].append(chunk)
+    held = [*parts["test"], *parts["val"]]
+    train = near_copies(parts["train"], held, retriever.vectors_of)
+    return frozenset([*train, *near_copies(parts["val"], parts["test"], retriever.vectors_of)])
+
+
+def _held_out(name: Split, corpus: Corpus, rows: dict[Split, list[Example]]) -> HeldOutText:
+    """What the questions of a split must not repeat."""
+    hidden = HIDDEN[name]
+    passages = (chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] in hidden)
+    return HeldOutText(passages, [row for split in hidden for row in rows.get(split, [])])
 
 
 def _visible(name: Split, corpus: Corpus) -> frozenset[str]:
@@ -186,17 +255,30 @@ def _page_finder(pages: Sequence[Page]) -> PageOf:
     return page_of
 
 
+class _Text:
+    """A document's text, looked through passage by passage instead of copied."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+
+    def __contains__(self, term: object) -> bool:
+        return any(str(term) in chunk.text.lower() for chunk in self._chunks)
+
+
 class _Foreign:
     """Hands out questions without answers; one bank serves all splits, so that none repeats."""
 
     def __init__(
         self, chunks: Sequence[Chunk], casing: Casing, practice: Sequence[Foreign], seed: int
     ) -> None:
-        self._texts: dict[str, str] = {}
+        by_document: defaultdict[str, list[Chunk]] = defaultdict(list)
+        words: set[str] = set()
         for chunk in chunks:
-            self._texts[chunk.document] = f"{self._texts.get(chunk.document, '')} {chunk.text.lower()}"
+            by_document[chunk.document].append(chunk)
+            words.update(re.findall(r"\w+", chunk.text.lower()))
+        self._texts = {name: _Text(part) for name, part in by_document.items()}
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
-        self._bank = iter(bank_questions(" ".join(self._texts.values()), seed))
+        self._bank = iter(bank_questions(" ".join(sorted(words)), seed))
         self._practice = practice
         self._seed = seed
 

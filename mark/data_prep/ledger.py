@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from mark.data_prep.balance import Balance
 from mark.data_prep.candidates import Candidate
 from mark.records import Chunk, Example, Page, Split
 
 KEPT = "kept"
 WITHHELD = "kept_without_passage"
+WITHHELD_KIND = "withheld"  # of unanswerable examples
 
 
 class _Part(BaseModel):
@@ -49,13 +51,10 @@ class SplitCount(_Part):
     questions: Count
 
 
-class ChunkCount(_Part):
+class ChunkCount(Count):
     """One passage."""
 
     split: Split
-    asked: int
-    kept: int
-    dropped: int
 
 
 class Ledger(_Part):
@@ -63,6 +62,7 @@ class Ledger(_Part):
 
     schema_version: int = 1
     split_by: str
+    versions: list[list[str]]  # documents that are versions of one another, split as one
     pages: int
     pages_without_chunks: int
     chunks: int
@@ -71,43 +71,78 @@ class Ledger(_Part):
     splits: dict[Split, SplitCount]
     rules: dict[str, Count]
     brought: Count  # practice questions on passages that are not in the corpus; all in train
+    foreign: dict[str, Count]  # questions that no passage answers, by kind; kept ones are unanswerable
     practice_unused: dict[str, int]  # practice questions that were not asked: no place here, or held out
+    balance: dict[Split, Balance]
     trace: dict[str, dict[str, dict[str, ChunkCount]]]  # document -> page -> chunk id
 
     @model_validator(mode="after")
     def _sums(self) -> Ledger:
-        for name, parts in (
-            ("splits", [s.questions for s in self.splits.values()]),
-            ("rules", list(self.rules.values())),
-        ):
-            for what in ("asked", "kept", "kept_without_passage"):
-                if sum(getattr(part, what) for part in parts) != getattr(self.questions, what):
-                    raise ValueError(f"{what}: {name} do not add up to {getattr(self.questions, what)}")
         traced = [
             count for pages in self.trace.values() for chunks in pages.values() for count in chunks.values()
         ]
-        if len(traced) != self.chunks or sum(count.asked for count in traced) != self.questions.asked:
-            raise ValueError("the trace does not add up to chunks and questions")
-        for name, split in self.splits.items():
-            kept = split.questions.kept + (self.brought.kept if name == "train" else 0)
-            if split.answerable != kept:
-                raise ValueError(f"{split.answerable} answerable {name} examples but {kept} questions kept")
-            if split.answerable + sum(split.unanswerable.values()) != split.examples:
-                raise ValueError("examples of a split do not add up")
+        for name, parts in (
+            ("splits", [s.questions for s in self.splits.values()]),
+            ("rules", list(self.rules.values())),
+            ("the trace's chunks", traced),
+        ):
+            if added(parts) != self.questions:
+                raise ValueError(f"{name} do not add up to {self.questions}")
+        if len(traced) != self.chunks or sum(count.asked > 0 for count in traced) != self.chunks_asked:
+            raise ValueError("the trace does not add up to the chunks")
+        for name in self.splits:
+            self._check_split(name, [count for count in traced if count.split == name])
+        for kind, count in self.foreign.items():
+            if count.kept_without_passage != sum(s.unanswerable.get(kind, 0) for s in self.splits.values()):
+                raise ValueError(f"{kind}: {count} questions do not add up to the examples")
         return self
+
+    def _check_split(self, name: Split, mine: Sequence[Count]) -> None:
+        split = self.splits[name]
+        if len(mine) != split.chunks or added(mine) != split.questions:
+            raise ValueError(f"the trace does not add up to the {name} split")
+        brought = self.brought if name == "train" else added([])
+        if split.answerable != split.questions.kept + brought.kept:
+            raise ValueError(f"{split.answerable} answerable {name} examples but {split.questions} kept")
+        withheld = split.questions.kept_without_passage + brought.kept_without_passage
+        if split.unanswerable.get(WITHHELD_KIND, 0) != withheld:
+            raise ValueError(f"{name}: {withheld} passages withheld, {split.unanswerable} examples")
+        if split.answerable + sum(split.unanswerable.values()) != split.examples:
+            raise ValueError("examples of a split do not add up")
+        if self.balance[name].examples.got != split.examples:
+            raise ValueError(f"the balance of {name} does not add up to its examples")
+
+
+def added(parts: Sequence[Count]) -> Count:
+    """The sum of counts."""
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    return Count(
+        asked=sum(part.asked for part in parts),
+        kept=sum(part.kept for part in parts),
+        kept_without_passage=sum(part.kept_without_passage for part in parts),
+        dropped=dict(sorted(dropped.items())),
+    )
 
 
 @dataclass
 class Book:
-    """Entries made while questions are chosen."""
+    """Outcomes counted while questions are chosen: `kept`, `kept_without_passage`, or a reason."""
 
-    entries: list[tuple[Split, Candidate, str]] = field(default_factory=list)
-    brought: list[str] = field(default_factory=list)  # outcomes of practice questions that bring a passage
+    by_split: defaultdict[Split, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    by_rule: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    by_chunk: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    brought: Counter[str] = field(default_factory=Counter)  # of practice questions that bring a passage
+    foreign: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unused_practice: Counter[str] = field(default_factory=Counter)
 
     def enter(self, split: Split, candidate: Candidate, outcome: str) -> None:
-        """Note what became of a question: `kept`, `kept_without_passage`, or a reason."""
-        self.entries.append((split, candidate, outcome))
+        """Note what became of a question on the corpus."""
+        self.by_split[split][outcome] += 1
+        self.by_rule[candidate.rule][outcome] += 1
+        counts = self.by_chunk[candidate.chunk.chunk_id]
+        counts[outcome] = counts.get(outcome, 0) + 1
 
 
 @dataclass(frozen=True)
@@ -119,45 +154,49 @@ class Corpus:
     split_of: dict[str, Split]  # chunk id -> split
     barred: frozenset[str]
     split_by: str
+    versions: Sequence[Sequence[str]] = ()
 
 
-def close(book: Book, corpus: Corpus, rows: dict[Split, list[Example]]) -> Ledger:
+def close(
+    book: Book, corpus: Corpus, rows: dict[Split, list[Example]], balance: dict[Split, Balance]
+) -> Ledger:
     """Add everything up."""
-    by_rule: defaultdict[str, list[str]] = defaultdict(list)
-    by_chunk: defaultdict[str, list[str]] = defaultdict(list)
-    by_split: defaultdict[str, list[str]] = defaultdict(list)
-    for split, candidate, outcome in book.entries:
-        by_rule[candidate.rule].append(outcome)
-        by_chunk[candidate.chunk.chunk_id].append(outcome)
-        by_split[split].append(outcome)
     covered = {(chunk.doc_id, page) for chunk in corpus.chunks for page in chunk.pages}
     names: tuple[Split, ...] = ("train", "val", "test")
+    by_split = {name: _count(book.by_split[name]) for name in names}
     return Ledger(
         split_by=corpus.split_by,
+        versions=[list(group) for group in corpus.versions],
         pages=len(corpus.pages),
         pages_without_chunks=sum((page.doc_id, page.page) not in covered for page in corpus.pages),
         chunks=len(corpus.chunks),
-        chunks_asked=len(by_chunk),
-        questions=_count([outcome for _, _, outcome in book.entries]),
+        chunks_asked=len(book.by_chunk),
+        questions=added(list(by_split.values())),
         splits={name: _split(name, corpus, rows[name], by_split[name]) for name in names},
-        rules={name: _count(outcomes) for name, outcomes in sorted(by_rule.items())},
+        rules={name: _count(outcomes) for name, outcomes in sorted(book.by_rule.items())},
         brought=_count(book.brought),
+        foreign={name: _count(outcomes) for name, outcomes in sorted(book.foreign.items())},
         practice_unused=dict(sorted(book.unused_practice.items())),
-        trace=_trace(corpus, by_chunk),
+        balance=balance,
+        trace=_trace(corpus, book.by_chunk),
     )
 
 
-def _count(outcomes: Sequence[str]) -> Count:
-    counts = Counter(outcomes)
-    kept, withheld = counts.pop(KEPT, 0), counts.pop(WITHHELD, 0)
+def _count(outcomes: Mapping[str, int]) -> Count:
+    rest = {name: count for name, count in sorted(outcomes.items()) if name not in (KEPT, WITHHELD)}
     return Count(
-        asked=len(outcomes), kept=kept, kept_without_passage=withheld, dropped=dict(sorted(counts.items()))
+        asked=sum(outcomes.values()),
+        kept=outcomes.get(KEPT, 0),
+        kept_without_passage=outcomes.get(WITHHELD, 0),
+        dropped=rest,
     )
 
 
-def _split(name: Split, corpus: Corpus, rows: Sequence[Example], outcomes: Sequence[str]) -> SplitCount:
+def _split(name: Split, corpus: Corpus, rows: Sequence[Example], questions: Count) -> SplitCount:
     chunks = [chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] == name]
-    kinds = Counter("withheld" if row.document else row.rule_id for row in rows if row.kind == "unanswerable")
+    kinds = Counter(
+        WITHHELD_KIND if row.document else row.rule_id for row in rows if row.kind == "unanswerable"
+    )
     answerable = [row for row in rows if row.kind == "answerable"]
     return SplitCount(
         sections=len({(chunk.document, chunk.section) for chunk in chunks}),
@@ -168,22 +207,24 @@ def _split(name: Split, corpus: Corpus, rows: Sequence[Example], outcomes: Seque
         unanswerable=dict(sorted(kinds.items())),
         short=sum(row.style == "short" for row in answerable),
         full=sum(row.style == "full" for row in answerable),
-        questions=_count(outcomes),
+        questions=questions,
     )
 
 
-def _trace(corpus: Corpus, by_chunk: dict[str, list[str]]) -> dict[str, dict[str, dict[str, ChunkCount]]]:
+def _trace(
+    corpus: Corpus, by_chunk: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, dict[str, ChunkCount]]]:
     trace: dict[str, dict[str, dict[str, ChunkCount]]] = {}
     for page in corpus.pages:
         trace.setdefault(page.document, {}).setdefault(str(page.page), {})
     for chunk in corpus.chunks:
-        outcomes = by_chunk.get(chunk.chunk_id, [])
-        kept = sum(outcome in (KEPT, WITHHELD) for outcome in outcomes)
+        count = _count(by_chunk.get(chunk.chunk_id, {}))
         first = str(chunk.pages[0]) if chunk.pages else "0"
         trace.setdefault(chunk.document, {}).setdefault(first, {})[chunk.chunk_id] = ChunkCount(
             split=corpus.split_of[chunk.chunk_id],
-            asked=len(outcomes),
-            kept=kept,
-            dropped=len(outcomes) - kept,
+            asked=count.asked,
+            kept=count.kept,
+            kept_without_passage=count.kept_without_passage,
+            dropped=count.dropped,
         )
     return trace

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mark.answering.quotes import find_quote, fold
 from mark.config import DataPrep
-from mark.data_prep.candidates import Candidate
-from mark.data_prep.ledger import KEPT, WITHHELD, Book
+from mark.data_prep.candidates import WEIGHTS, Candidate
+from mark.data_prep.leak import HeldOutText
+from mark.data_prep.ledger import KEPT, WITHHELD, WITHHELD_KIND, Book
 from mark.data_prep.similarity import QuestionIndex, near_copies
 from mark.data_prep.unanswerable import Foreign
 from mark.files import sha256_text
@@ -18,7 +23,6 @@ from mark.records import Chunk, Example, Split
 from mark.retrieval import Hit, Retriever
 
 BATCH = 256  # questions sent to the retriever at once
-FAMILY_SHARE = 0.35  # most of a split that one rule family may fill
 STYLE_SHARE = 0.55  # most that short (or full) answers may fill
 ANSWER_SHARE = 0.03  # most that one answer text may fill ("the Commission")
 WITHHELD_SHARE = 0.5  # of the unanswerable questions; the others are foreign to the corpus
@@ -36,6 +40,15 @@ class Shelf:
     top_k: int  # passages that are retrieved
     shown: int  # of those, in a prompt
     page_of: PageOf
+    documents: int  # among the chunks that may be asked about
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A candidate and the meaning of its question."""
+
+    candidate: Candidate
+    vector: NDArray[np.float32]  # [dimension], unit length
 
 
 @dataclass
@@ -47,6 +60,7 @@ class Selection:
     shelf: Shelf
     book: Book
     asked: QuestionIndex  # of all splits
+    held_out: HeldOutText
     rows: list[Example] = field(default_factory=list)
     _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
@@ -74,31 +88,52 @@ class Selection:
         """
         limit, withheld = round(share * self._answers), round(share * self._withheld)
         depth = 3 * shelf.top_k
-        found = shelf.retriever.search([c.question for c in candidates], depth, shelf.allowed)
-        outcomes = []
-        for candidate, hits in zip(candidates, found, strict=True):
+        outcomes: list[str] = []
+        waiting = iter(candidates)
+        while batch := list(islice(waiting, BATCH)):
             if self._counts["answerable",] >= limit:
-                outcomes.append("beyond_limit")
-            else:
-                outcomes.append(self._judge_practice(candidate, hits, self._counts["withheld",] < withheld))
+                outcomes += ["beyond_limit"] * len(batch)
+                continue
+            questions = [c.question for c in batch]
+            found = shelf.retriever.search(questions, depth, shelf.allowed)
+            for asked, hits in zip(self._asked(batch), found, strict=True):
+                if self._counts["answerable",] >= limit:
+                    outcomes.append("beyond_limit")
+                else:
+                    outcomes.append(self._judge_practice(asked, hits, self._counts["withheld",] < withheld))
         return outcomes
 
-    def _judge_practice(self, candidate: Candidate, hits: Sequence[Hit], may_withhold: bool) -> str:
+    def _judge_practice(self, asked: _Asked, hits: Sequence[Hit], may_withhold: bool) -> str:
         """Keep a question with the passages found for it; without its own it is unanswerable."""
-        if candidate.question in self.asked:
-            return "near_duplicate"
+        if fault := self._repeats(asked):
+            return fault
         ranks = [hit.chunk.chunk_id for hit in hits]
-        if candidate.chunk.chunk_id in ranks[: self.shelf.top_k]:
-            self._keep(candidate, self._shown(candidate, ranks), withheld=False)
+        if asked.candidate.chunk.chunk_id in ranks[: self.shelf.top_k]:
+            self._keep(asked, self._shown(asked.candidate, ranks), withheld=False)
             return KEPT
-        contexts = self._without_answer(candidate, hits) if may_withhold else []
+        contexts = self._without_answer(asked.candidate, hits) if may_withhold else []
         if not contexts:
             return "not_retrieved"
-        self._keep(candidate, contexts, withheld=True)
+        self._keep(asked, contexts, withheld=True)
         return WITHHELD
 
-    def fill(self, candidates: Sequence[Candidate]) -> None:
-        """Take candidates in order until the split is full; every one is entered in the book."""
+    def _asked(self, batch: Sequence[Candidate]) -> list[_Asked]:
+        vectors = self.shelf.retriever.encode([candidate.question for candidate in batch])
+        return [_Asked(candidate, vector) for candidate, vector in zip(batch, vectors, strict=True)]
+
+    def _repeats(self, asked: _Asked) -> str | None:
+        """Whether the question was asked before, in any split, or its answer stands in held-out text."""
+        if self.asked.near(asked.candidate.question, asked.vector) is not None:
+            return "near_duplicate"
+        if self.held_out.repeats(asked.candidate.answer, asked.candidate.quote) is not None:
+            return "held_out_copy"
+        return None
+
+    def fill(self, candidates: Iterable[Candidate]) -> None:
+        """Take candidates in order until the split is full; every one is entered in the book.
+
+        At most `BATCH` candidates are in memory at a time.
+        """
         waiting = iter(candidates)
         while not self._full():
             batch = self._batch(waiting)
@@ -106,8 +141,8 @@ class Selection:
                 break
             depth = max(self.settings.round_trip_k, 3 * self.shelf.top_k)
             found = self.shelf.retriever.search([c.question for c in batch], depth, self.shelf.allowed)
-            for candidate, hits in zip(batch, found, strict=True):
-                self._enter(candidate, self._judge(candidate, hits))
+            for asked, hits in zip(self._asked(batch), found, strict=True):
+                self._enter(asked.candidate, self._judge(asked, hits))
         for candidate in waiting:
             self._enter(candidate, "beyond_limit")
 
@@ -125,6 +160,27 @@ class Selection:
             rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
             if name in questions and rest > 0:
                 self._add_kind(questions[name], rest)
+
+    def wanted(self, documents: Sequence[str], practice: bool) -> dict[str, dict[str, float]]:
+        """How many examples of each group there should be, for the balance report.
+
+        Args:
+            documents: Those that may be asked about.
+            practice: Whether questions by people are among the candidates.
+        """
+        people = self.settings.practice_share * self._answers if practice else 0.0
+        weights = {rule: WEIGHTS.get(rule, 1.0) for rule in self.settings.rules}
+        rules = {rule: (self._answers - people) * w / sum(weights.values()) for rule, w in weights.items()}
+        shares = {k: v for k, v in FOREIGN_SHARES.items() if practice or k != "practice"}
+        foreign = (self._refusals - self._withheld) / sum(shares.values())
+        return {
+            "examples": {"all": self._answers + self._refusals},
+            "kinds": {"answerable": self._answers, WITHHELD_KIND: self._withheld}
+            | {kind: share * foreign for kind, share in shares.items()},
+            "styles": {"short": self._answers / 2, "full": self._answers / 2},
+            "rules": rules | ({"practice": people} if practice else {}),
+            "documents": {name: self._answers / len(documents) for name in documents},
+        }
 
     def _full(self) -> bool:
         return self._counts["answerable",] >= self._answers and self._counts["withheld",] >= self._withheld
@@ -149,7 +205,8 @@ class Selection:
         key = candidate.chunk
         limits: list[tuple[tuple[str, ...], float, str]] = [
             (("section", key.document, key.section), self.settings.max_per_section, "section_cap"),
-            (("rule", candidate.rule), max(2, FAMILY_SHARE * self._answers), "rule_cap"),
+            (("rule", candidate.rule), max(2, self.settings.max_rule_share * self._answers), "rule_cap"),
+            (("document", key.document), self._document_limit(), "document_cap"),
             (("style", candidate.style), max(2, STYLE_SHARE * self._answers), "style_cap"),
             (("answer", candidate.answer.lower()), max(2, ANSWER_SHARE * self._answers), "answer_cap"),
             (("fact", key.chunk_id, candidate.answer), 2 if self.split == "train" else 1, "same_answer"),
@@ -157,13 +214,19 @@ class Selection:
         for name, limit, reason in limits:
             if self._counts[name] >= limit:
                 return reason
-        return "near_duplicate" if candidate.question in self.asked else None
+        return None
 
-    def _judge(self, candidate: Candidate, hits: Sequence[Hit]) -> str:
+    def _document_limit(self) -> float:
+        """Most answerable examples of one document; never less than twice an even share."""
+        share = max(self.settings.max_document_share, 2 / max(1, self.shelf.documents))
+        return max(2, share * self._answers)
+
+    def _judge(self, asked: _Asked, hits: Sequence[Hit]) -> str:
         """Keep or drop one retrieved candidate."""
+        candidate = asked.candidate
         if self._full():
             return "beyond_limit"
-        if fault := self._cap(candidate):
+        if fault := self._cap(candidate) or self._repeats(asked):
             return fault
         ranks = [hit.chunk.chunk_id for hit in hits]
         source = candidate.chunk.chunk_id
@@ -178,13 +241,13 @@ class Selection:
         if needs_withheld and (not seen or due or self._counts["answerable",] >= self._answers):
             contexts = self._without_answer(candidate, hits)
             if contexts:
-                self._keep(candidate, contexts, withheld=True)
+                self._keep(asked, contexts, withheld=True)
                 return WITHHELD
         if not seen:
             return "not_retrieved"
         if self._counts["answerable",] >= self._answers:
             return "beyond_limit"
-        self._keep(candidate, self._shown(candidate, ranks), withheld=False)
+        self._keep(asked, self._shown(candidate, ranks), withheld=False)
         return KEPT
 
     def _shown(self, candidate: Candidate, ranks: Sequence[str]) -> list[str]:
@@ -202,8 +265,8 @@ class Selection:
         copies = near_copies(clean, [candidate.chunk])
         return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.shelf.shown]
 
-    def _keep(self, candidate: Candidate, contexts: list[str], withheld: bool) -> None:
-        chunk = candidate.chunk
+    def _keep(self, asked: _Asked, contexts: list[str], withheld: bool) -> None:
+        candidate, chunk = asked.candidate, asked.candidate.chunk
         quote = find_quote(candidate.quote, [Passage.from_chunk(chunk)]) or find_quote(
             candidate.answer, [Passage.from_chunk(chunk)]
         )
@@ -212,7 +275,7 @@ class Selection:
         else:
             page = self.shelf.page_of(chunk, quote.start) if chunk.pages else None
             text = fold(quote.text)
-        self.asked.add(candidate.question)
+        self.asked.add(candidate.question, asked.vector)
         self.rows.append(
             Example(
                 example_id=self._id(candidate.question, chunk.chunk_id),
@@ -235,6 +298,7 @@ class Selection:
         self._counts["fact", chunk.chunk_id, candidate.answer] += 1
         if not withheld:
             self._counts["rule", candidate.rule] += 1
+            self._counts["document", chunk.document] += 1
             self._counts["style", candidate.style] += 1
             self._counts["answer", candidate.answer.lower()] += 1
 
@@ -247,14 +311,23 @@ class Selection:
             found = self.shelf.retriever.search(
                 [q.question for q in batch], self.shelf.shown, self.shelf.allowed
             )
-            for foreign, hits in zip(batch, found, strict=True):
-                if foreign.question in self.asked or not hits:
-                    continue
-                if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
-                    continue
-                self.asked.add(foreign.question)
-                self.rows.append(self._foreign_row(foreign, [hit.chunk.chunk_id for hit in hits]))
-                wanted -= 1
+            vectors = self.shelf.retriever.encode([q.question for q in batch])
+            for foreign, hits, vector in zip(batch, found, vectors, strict=True):
+                outcome = self._judge_foreign(foreign, hits, vector)
+                self.book.foreign[foreign.rule][outcome] += 1
+                wanted -= outcome == WITHHELD
+
+    def _judge_foreign(self, foreign: Foreign, hits: Sequence[Hit], vector: NDArray[np.float32]) -> str:
+        """Keep or drop a question that no passage answers."""
+        if self.asked.near(foreign.question, vector) is not None:
+            return "near_duplicate"
+        if not hits:
+            return "no_passage"
+        if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
+            return "might_be_answered"
+        self.asked.add(foreign.question, vector)
+        self.rows.append(self._foreign_row(foreign, [hit.chunk.chunk_id for hit in hits]))
+        return WITHHELD
 
     def _foreign_row(self, foreign: Foreign, contexts: list[str]) -> Example:
         return Example(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,16 @@ from mark.files import read_json
 from mark.records import Chunk, Split
 from mark.seeding import derived_seed
 
+log = logging.getLogger(__name__)
+
 AUTO_DOCUMENTS = 10  # from so many documents on, `auto` splits by document
+LARGEST_CLUSTER = 0.5  # most of the sections that one cluster may hold and still go to one split as a whole
+
+# The splits of which a split must know nothing.
+HIDDEN: dict[Split, tuple[Split, ...]] = {"train": ("test", "val"), "val": ("test",), "test": ()}
 
 Section = tuple[str, str]  # document, section
+Unit = tuple[str, str | None]  # first of a document's versions, and a section; None = all its sections
 
 
 @dataclass(frozen=True)
@@ -50,24 +59,34 @@ class Splits:
 
     of_section: dict[Section, Split]
     by: str  # "document" or "section"
+    clusters: tuple[tuple[str, ...], ...] = ()  # documents that are versions of one another
 
     def of(self, chunk: Chunk) -> Split:
         """The split that a chunk belongs to."""
         return self.of_section[chunk.document, chunk.section]
 
 
-def assign_splits(chunks: Sequence[Chunk], settings: DataPrep, held_out: HeldOut, seed: int) -> Splits:
+def assign_splits(
+    chunks: Sequence[Chunk],
+    settings: DataPrep,
+    held_out: HeldOut,
+    seed: int,
+    clusters: Sequence[Sequence[str]] = (),
+) -> Splits:
     """Give every section its split.
 
-    By document from `AUTO_DOCUMENTS` on (or as `split_by` says), else by section. Held-out documents
-    are test as a whole; held-out sections go where their questions are. What is held out counts
-    towards the shares.
+    By document from `AUTO_DOCUMENTS` on (or as `split_by` says), else by section. Versions of one
+    document count as one and go to one split as a whole; where they hold most of the corpus's sections
+    and sections are drawn, the sections of one name go together instead. Held-out documents are test
+    as a whole, their versions with them; held-out sections go where their questions are, with the
+    sections of that name in other versions. What is held out counts towards the shares.
 
     Args:
         chunks: The whole corpus.
         settings: Shares and what is held out.
         held_out: Sections cited by hand-written questions; those that the corpus lacks are ignored.
         seed: The run's seed.
+        clusters: Of `similarity.document_clusters`.
 
     Raises:
         ConfigError: `held_out_documents` names a document that the corpus lacks.
@@ -75,40 +94,90 @@ def assign_splits(chunks: Sequence[Chunk], settings: DataPrep, held_out: HeldOut
     documents = sorted({chunk.document for chunk in chunks})
     _check_documents(settings.held_out_documents, documents)
     sections = sorted({(chunk.document, chunk.section) for chunk in chunks})
-    fixed: dict[Section, Split] = {}
-    for section in sections:
-        if section[0] in settings.held_out_documents or section in held_out.test:
-            fixed[section] = "test"
-        elif section in held_out.val:
-            fixed[section] = "val"
+    head = {name: group[0] for group in map(sorted, clusters) for name in group}
+    heads = {name: head.get(name, name) for name in documents}
+    fixed = _fixed(sections, heads, settings, held_out)
     by = settings.split_by
     if by == "auto":
-        by = "document" if len(documents) >= AUTO_DOCUMENTS else "section"
+        by = "document" if len(set(heads.values())) >= AUTO_DOCUMENTS else "section"
+    units: dict[Section, Unit] = {section: (heads[section[0]], None) for section in sections}
+    known: dict[Unit, Split] = {(heads[name], None): "test" for name in settings.held_out_documents}
+    sizes: Counter[Unit] = Counter((name, None) for name in heads.values())
     if by == "section":
-        return Splits(_draw(sections, fixed, settings, seed), by)
-    of_document: dict[Section, Split] = {(name, ""): "test" for name in settings.held_out_documents}
-    drawn = _draw([(name, "") for name in documents], of_document, settings, seed)
-    return Splits({section: fixed.get(section, drawn[section[0], ""]) for section in sections}, by)
+        units = _section_units(sections, heads)
+        known = {units[section]: split for section, split in fixed.items() if units[section][1] is not None}
+        sizes = Counter(units.values())
+    drawn = _draw(sizes, known, settings, seed)
+    of_section = {section: fixed.get(section) or drawn[units[section]] for section in sections}
+    return Splits(of_section, by, tuple(tuple(sorted(group)) for group in clusters))
+
+
+def _fixed(
+    sections: Sequence[Section], heads: Mapping[str, str], settings: DataPrep, held_out: HeldOut
+) -> dict[Section, Split]:
+    """What is held out, in all versions of a document."""
+    tested = {heads[name] for name in settings.held_out_documents}
+    test = {(heads[d], s) for d, s in held_out.test if d in heads}
+    val = {(heads[d], s) for d, s in held_out.val if d in heads}
+    fixed: dict[Section, Split] = {}
+    for section in sections:
+        twin = (heads[section[0]], section[1])
+        if twin[0] in tested or twin in test:
+            fixed[section] = "test"
+        elif twin in val:
+            fixed[section] = "val"
+    return fixed
+
+
+def _section_units(sections: Sequence[Section], heads: Mapping[str, str]) -> dict[Section, Unit]:
+    """What is drawn as one: a section, or all versions of a document."""
+    versions = Counter(heads.values())
+    held = Counter(heads[document] for document, _ in sections)
+    units: dict[Section, Unit] = {}
+    for document, name in sections:
+        root = heads[document]
+        whole = versions[root] > 1 and held[root] <= LARGEST_CLUSTER * len(sections)
+        units[document, name] = (root, None) if whole else (root, name)
+    large = sorted(r for r in versions if versions[r] > 1 and held[r] > LARGEST_CLUSTER * len(sections))
+    for root in large:
+        log.warning(
+            "the versions of %s hold most of the corpus: they are split by section, equal names together; "
+            "add other documents, or set data_prep.held_out_documents",
+            root,
+        )
+    return units
 
 
 def _draw(
-    units: Sequence[Section], fixed: dict[Section, Split], settings: DataPrep, seed: int
-) -> dict[Section, Split]:
-    """Fill test, then val, up to their shares with units in a seeded order; the rest is train."""
-    result: dict[Section, Split] = {unit: fixed[unit] for unit in units if unit in fixed}
-    free = sorted((u for u in units if u not in fixed), key=lambda u: (derived_seed(seed, "split", *u), u))
+    sizes: Mapping[Unit, int], fixed: Mapping[Unit, Split], settings: DataPrep, seed: int
+) -> dict[Unit, Split]:
+    """Fill test, then val, up to their shares with units in a seeded order; the rest is train.
+
+    A unit that is larger than what is missing is passed over; where a split would stay empty, the
+    smallest goes to it, as long as train keeps one.
+    """
+    result: dict[Unit, Split] = {unit: fixed[unit] for unit in sizes if unit in fixed}
+    free = sorted(
+        (u for u in sizes if u not in fixed),
+        key=lambda u: (derived_seed(seed, "split", u[0], u[1] or ""), u[0]),
+    )
+    total = sum(sizes.values())
     shares: list[tuple[Split, float]] = [("test", settings.test_share), ("val", settings.val_share)]
     for name, share in shares:
-        wanted = round(share * len(units))
-        if share > 0 and len(units) >= 3:
+        wanted = round(share * total)
+        if share > 0 and len(sizes) >= 3:
             wanted = max(wanted, 1)
-        missing = max(0, wanted - sum(split == name for split in result.values()))
-        for unit in free[:missing]:
-            result[unit] = name
-        free = free[missing:]
-    for unit in free:
-        result[unit] = "train"
-    return result
+        missing = max(0, wanted - sum(sizes[unit] for unit, split in result.items() if split == name))
+        taken: list[Unit] = []
+        for unit in free:
+            if sizes[unit] <= missing:
+                taken.append(unit)
+                missing -= sizes[unit]
+        if wanted and name not in result.values() and not taken and len(free) > 1:
+            taken = [min(free, key=lambda unit: sizes[unit])]
+        result |= dict.fromkeys(taken, name)
+        free = [unit for unit in free if unit not in result]
+    return result | dict.fromkeys(free, "train")
 
 
 def _check_documents(names: Sequence[str], documents: Sequence[str]) -> None:

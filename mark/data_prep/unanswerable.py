@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mark.data_prep.bank import ASPECTS, BANK, SLOTS
@@ -102,14 +102,14 @@ def aspect_questions(sources: Sequence[Source], seed: int) -> Iterator[Foreign]:
 
 
 def other_document_questions(
-    sources: Sequence[Source], names: dict[str, DocumentNames], texts: dict[str, str], seed: int
+    sources: Sequence[Source], names: dict[str, DocumentNames], texts: Mapping[str, Container[str]], seed: int
 ) -> Iterator[Foreign]:
     """Terms of one document asked of another that never uses them.
 
     Args:
         sources: Statements of the split's passages.
         names: Of each document.
-        texts: Lower-cased text of each document.
+        texts: Lower-cased text of each document, or what tells whether a term stands in it.
         seed: The run's seed.
     """
     rng = random.Random(derived_seed(seed, "other documents"))

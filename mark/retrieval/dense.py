@@ -20,6 +20,11 @@ Mask = NDArray[np.bool_]
 _DIGITS = 6  # of a cosine; the shape of a batch must not decide between equals
 
 
+def cosines_with(dense: DenseSearch, vector: Floats, rows: Sequence[int]) -> Floats:
+    """float32 [rows], cosines of one unit vector with given chunks, rounded to 6 digits."""
+    return np.asarray(np.round(dense.stored(rows) @ vector, _DIGITS), dtype=np.float32)
+
+
 class DenseSearch(Protocol):
     """What the retriever needs of a vector index over its chunks."""
 
@@ -37,8 +42,8 @@ class DenseSearch(Protocol):
         """
         ...
 
-    def cosines(self, vector: Floats, rows: Sequence[int]) -> Floats:
-        """float32 [rows], cosines of one unit vector with given chunks, rounded to 6 digits."""
+    def stored(self, rows: Sequence[int]) -> Floats:
+        """The vectors of given chunks, float32 [rows, dimension], unit rows."""
         ...
 
 
@@ -57,9 +62,9 @@ class ExactSearch:
             for row, mask in zip(found, barred, strict=True)
         ]
 
-    def cosines(self, vector: Floats, rows: Sequence[int]) -> Floats:
+    def stored(self, rows: Sequence[int]) -> Floats:
         """See `DenseSearch`."""
-        return np.round(self._vectors[list(rows)] @ vector, _DIGITS)
+        return self._vectors[list(rows)]
 
 
 class ChromaSearch:
@@ -132,13 +137,12 @@ class ChromaSearch:
             rows = [self._row[chunk_id] for chunk_id in near]
             found[i][rows] = np.round(_floats(stored) @ vectors[i], _DIGITS)
 
-    def cosines(self, vector: Floats, rows: Sequence[int]) -> Floats:
+    def stored(self, rows: Sequence[int]) -> Floats:
         """See `DenseSearch`."""
         ids = [self._ids[row] for row in rows]
         answer = self._collection.get(ids=ids, include=["embeddings"])
         place = {chunk_id: i for i, chunk_id in enumerate(answer["ids"])}
-        stored = _floats(answer["embeddings"])[[place[chunk_id] for chunk_id in ids]]
-        return np.asarray(np.round(stored @ vector, _DIGITS), dtype=np.float32)
+        return _floats(answer["embeddings"])[[place[chunk_id] for chunk_id in ids]]
 
 
 def _floats(vectors: Any) -> Floats:

@@ -17,7 +17,7 @@ from mark.files import CHUNKS, RERANKER, TOKEN_VECTORS, read_jsonl
 from mark.ingest.index import Index, embedder_sha256, read_embeddings, read_index
 from mark.records import Chunk
 from mark.retrieval.bm25 import KeywordIndex
-from mark.retrieval.dense import ChromaSearch, DenseSearch, ExactSearch, Mask
+from mark.retrieval.dense import ChromaSearch, DenseSearch, ExactSearch, Mask, cosines_with
 from mark.retrieval.fusion import blend, fuse, ranking, scaled
 from mark.retrieval.late import TokenIndex
 from mark.retrieval.naming import DocumentNames, Mention
@@ -95,6 +95,7 @@ class Retriever:
         self.chunks: dict[str, Chunk] = {chunk.chunk_id: chunk for chunk in chunks}
         self._rows = list(chunks)
         self._parts = parts
+        self._row_of = {chunk.chunk_id: row for row, chunk in enumerate(chunks)}
         self._settings = settings
         self._keywords = KeywordIndex(chunks)
         self._names = DocumentNames(chunks)
@@ -197,15 +198,22 @@ class Retriever:
         Returns:
             For each question, chunk id -> cosine, rounded to 6 digits.
         """
-        row_of = {chunk.chunk_id: row for row, chunk in enumerate(self._rows)}
         found: list[dict[str, float]] = []
         for start in range(0, len(questions), _BLOCK):
             encoded = self._parts.encoder.encode(list(questions[start : start + _BLOCK]), truncate=True)
             for vector, ids in zip(encoded, chunk_ids[start : start + _BLOCK], strict=True):
-                rows = [row_of[chunk_id] for chunk_id in ids]
-                values = self._parts.dense.cosines(vector, rows).tolist() if rows else []
+                rows = [self._row_of[chunk_id] for chunk_id in ids]
+                values = cosines_with(self._parts.dense, vector, rows).tolist() if rows else []
                 found.append(dict(zip(ids, values, strict=True)))
         return found
+
+    def encode(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of questions, float32 [questions, dimension]; long ones are cut."""
+        return self._parts.encoder.encode(list(questions), truncate=True)
+
+    def vectors_of(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Unit vectors of chunks of this corpus, float32 [chunks, dimension]."""
+        return self._parts.dense.stored([self._row_of[chunk.chunk_id] for chunk in chunks])
 
     def _block(self, questions: list[str], k: int, barred: Mask | None) -> list[list[Hit]]:
         """Search for some questions, each also without the documents' names among these documents alone."""
@@ -290,7 +298,7 @@ class Retriever:
         unknown = [row for row in reranked if not np.isfinite(dense[row])]
         if unknown:
             dense = dense.copy()
-            dense[unknown] = self._parts.dense.cosines(vector, unknown)
+            dense[unknown] = cosines_with(self._parts.dense, vector, unknown)
         words = np.round(self._keywords.scores(question), 6)
         return [Hit(self._rows[row], fused[row], float(dense[row]), float(words[row])) for row in reranked]
 

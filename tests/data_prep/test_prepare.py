@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mark.answering.quotes import fold
+from mark.commands.data_prep import ledger_tables
 from mark.data_prep import prepare
 from mark.data_prep.generator import GeneratorSettings, SFTDataGenerator
 from mark.data_prep.ledger import Count, Ledger
@@ -84,11 +85,33 @@ def test_the_ledger_accounts_for_every_question(data: Path) -> None:
 
 def test_a_ledger_whose_sums_differ_is_refused(data: Path) -> None:
     value = json.loads((data / "ledger.json").read_text())
-    value["rules"].pop(next(iter(value["rules"])))
+    value["rules"].pop(max(value["rules"], key=lambda rule: value["rules"][rule]["asked"]))
     with pytest.raises(ValidationError, match="rules do not add up"):
         Ledger.model_validate(value)
     with pytest.raises(ValidationError, match="3 asked but 2 accounted for"):
         Count(asked=3, kept=1, kept_without_passage=0, dropped={"round_trip": 1})
+
+
+def test_the_report_prints_ledger_and_balance(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DataError, match=r"ledger\.json is missing; run `dvc repro`"):
+        ledger_tables(tmp_path)
+    text = (data / "ledger.json").read_text()
+    (tmp_path / "data/ledger.json").write_text(text)
+    ledger = Ledger.model_validate_json(text)
+    lines = ledger_tables(tmp_path).splitlines()
+    asked = next(line for line in lines if line.startswith("all questions"))
+    assert asked.split()[2:4] == [str(ledger.questions.asked), str(ledger.questions.kept)]
+    for name in ("train", "val", "test"):
+        at = lines.index(next(line for line in lines if line.startswith(f"{name}: balance")))
+        share = ledger.balance[name].examples
+        assert lines[at + 1].split() == ["examples", str(share.wanted), str(share.got)]
+    assert any(line.startswith("  words in an answer: 1: ") for line in lines)
+    value = json.loads(text)
+    value["chunks"] += 1
+    (tmp_path / "data/ledger.json").write_text(json.dumps(value))
+    with pytest.raises(DataError, match="does not add up to the chunks; run `dvc repro -f data_prep`"):
+        ledger_tables(tmp_path)
 
 
 def test_no_question_is_one_clear_line(data: Path, tiny_bert_dir: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mark.errors import DataError
 from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
 from mark.retrieval import Retriever
-from mark.retrieval.dense import ExactSearch
+from mark.retrieval.dense import ExactSearch, cosines_with
 from tests.retrieval.test_retriever import ingest_settings, settings
 
 QUESTIONS = [
@@ -68,4 +68,4 @@ def test_barred_chunks_are_never_scored() -> None:
     question = np.array([[0.6, 0.8, 0.0]], dtype=np.float32)
     (row,) = found.scores(question, 3, [np.array([False, True, False])])
     assert row.tolist() == [pytest.approx(0.6), -np.inf, 0.0]
-    assert found.cosines(question[0], [1, 0]) == pytest.approx([0.8, 0.6])
+    assert cosines_with(found, question[0], [1, 0]) == pytest.approx([0.8, 0.6])
