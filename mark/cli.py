@@ -122,6 +122,12 @@ def data_prep(
     out_dir: Out = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Passages a question.")] = None,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Kept training examples.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what data_prep.llm would send and cost; send nothing.")
+    ] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Agree to that, send it, and run the stage.")
+    ] = False,
 ) -> None:
     """Make questions and splits.
 
@@ -129,7 +135,8 @@ def data_prep(
     """
     from mark.commands.data_prep import PrepRequest, run_data_prep
 
-    typer.echo(run_data_prep(PrepRequest(collection, out_dir, top_k, max_samples), git_root()))
+    request = PrepRequest(collection, out_dir, top_k, max_samples, estimate, confirm)
+    typer.echo(run_data_prep(request, git_root()))
 
 
 @app.command()

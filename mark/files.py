@@ -41,6 +41,7 @@ BASE_MODELS = Path("models/base")
 EMBEDDER = Path("models/embedder")
 MODELS = Path("models")
 CHECKPOINTS = Path(".ckpt")
+LLM_CACHE = Path(".llm_cache")  # replies that were paid for; no out, ignored by git, kept by `make clean`
 REPORTS = Path("reports")
 METRICS = Path("metrics")
 PLOTS = Path("plots")

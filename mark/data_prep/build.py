@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from mark.config import DataPrep
 from mark.data_prep.candidates import Candidate, balanced, cheap_fault, make_candidates
 from mark.data_prep.leak import check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
+from mark.data_prep.llm.writer import Drafts, QuestionWriter
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import Practice, resolve
@@ -53,12 +55,14 @@ class Material:
         retriever: The deployed one, over all chunks.
         held_out: Sections that hand-written questions cite.
         practice: Questions that people wrote for training.
+        writer: Has a language model write questions for training; None = not asked for.
     """
 
     pages: Sequence[Page]
     retriever: Retriever
     held_out: HeldOut
     practice: Sequence[PracticeQuestion] = ()
+    writer: QuestionWriter | None = None
 
 
 def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
@@ -77,16 +81,16 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     """
     rules = chosen_rules(settings.rules)
     pages, retriever = material.pages, material.retriever
-    chunks = sorted(retriever.chunks.values(), key=lambda c: (c.document, c.start, c.chunk_id))
-    splits = assign_splits(chunks, settings, material.held_out, seed)
-    split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
-    corpus = Corpus(pages, chunks, split_of, _barred(chunks, split_of), splits.by)
+    corpus, splits = lay_out(pages, retriever.chunks.values(), settings, material.held_out, seed)
+    chunks, split_of = corpus.chunks, corpus.split_of
     casing = Casing(chunk.text for chunk in chunks)
     book = Book()
+    written = Drafts() if material.writer is None else material.writer.write(training_passages(corpus))
     pool = _ask(corpus, rules, casing, settings, book, seed)
+    _add_written(pool, written, settings, book)
     practice = resolve(material.practice, chunks, split_of, corpus.barred, seed)
     book.unused_practice = practice.unused
-    foreign = _Foreign(chunks, casing, practice.foreign, seed)
+    foreign = _Foreign(chunks, casing, practice.foreign, seed, written.foreign)
     asked = QuestionIndex()
     rows: dict[Split, list[Example]] = {}
     for name in ORDER:
@@ -108,6 +112,43 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
     check_leaks(rows, splits, {**retriever.chunks, **passages})
     return Dataset(rows, close(book, corpus, rows), splits, list(passages.values()))
+
+
+def lay_out(
+    pages: Sequence[Page], chunks: Iterable[Chunk], settings: DataPrep, held_out: HeldOut, seed: int
+) -> tuple[Corpus, Splits]:
+    """Decide which passages are trained on, validated on and tested on, before any question.
+
+    Args:
+        pages: All pages; empty where only chunks are known.
+        chunks: All passages.
+        settings: The section `data_prep`.
+        held_out: Sections that hand-written questions cite.
+        seed: The run's seed.
+    """
+    ordered = sorted(chunks, key=lambda c: (c.document, c.start, c.chunk_id))
+    splits = assign_splits(ordered, settings, held_out, seed)
+    split_of = {chunk.chunk_id: splits.of(chunk) for chunk in ordered}
+    return Corpus(pages, ordered, split_of, _barred(ordered, split_of), splits.by), splits
+
+
+def training_passages(corpus: Corpus) -> list[Chunk]:
+    """What a language model may be shown: no passage of another split, and no near-copy of one."""
+    return [
+        chunk
+        for chunk in corpus.chunks
+        if corpus.split_of[chunk.chunk_id] == "train" and chunk.chunk_id not in corpus.barred
+    ]
+
+
+def _add_written(pool: _Pool, written: Drafts, settings: DataPrep, book: Book) -> None:
+    """A language model's drafts pass the filters of those that rules made."""
+    book.llm = written.account
+    for candidate, found in written.candidates:
+        if fault := found or cheap_fault(candidate, settings):
+            book.enter("train", candidate, fault)
+        else:
+            pool.candidates["train"].append(candidate)
 
 
 def _add_practice(
@@ -190,7 +231,12 @@ class _Foreign:
     """Hands out questions without answers; one bank serves all splits, so that none repeats."""
 
     def __init__(
-        self, chunks: Sequence[Chunk], casing: Casing, practice: Sequence[Foreign], seed: int
+        self,
+        chunks: Sequence[Chunk],
+        casing: Casing,
+        practice: Sequence[Foreign],
+        seed: int,
+        written: Sequence[Foreign] = (),
     ) -> None:
         self._texts: dict[str, str] = {}
         for chunk in chunks:
@@ -198,6 +244,7 @@ class _Foreign:
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
         self._bank = iter(bank_questions(" ".join(self._texts.values()), seed))
         self._practice = practice
+        self._written = written
         self._seed = seed
 
     def questions(self, split: Split, sources: Sequence[Source]) -> dict[str, Iterator[Foreign]]:
@@ -205,7 +252,8 @@ class _Foreign:
         seed = derived_seed(self._seed, split)
         practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
         return practice | {
-            "aspect": aspect_questions(sources, seed),
+            # A language model's questions ask for missing aspects too, so they come first among those.
+            "aspect": chain(self._written if split == "train" else (), aspect_questions(sources, seed)),
             "other_document": other_document_questions(sources, self._names, self._texts, seed),
             "bank": self._bank,
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mark.data_prep.candidates import Candidate
+from mark.data_prep.llm.account import Account
 from mark.records import Chunk, Example, Page, Split
 
 KEPT = "kept"
@@ -72,6 +73,7 @@ class Ledger(_Part):
     rules: dict[str, Count]
     brought: Count  # practice questions on passages that are not in the corpus; all in train
     practice_unused: dict[str, int]  # practice questions that were not asked: no place here, or held out
+    llm: Account | None = None  # replies of a language model; its answerable drafts are the rule `llm`
     trace: dict[str, dict[str, dict[str, ChunkCount]]]  # document -> page -> chunk id
 
     @model_validator(mode="after")
@@ -88,6 +90,9 @@ class Ledger(_Part):
         ]
         if len(traced) != self.chunks or sum(count.asked for count in traced) != self.questions.asked:
             raise ValueError("the trace does not add up to chunks and questions")
+        asked = self.rules["llm"].asked if "llm" in self.rules else 0
+        if asked != (self.llm.answerable if self.llm is not None else 0):
+            raise ValueError(f"llm: {asked} questions asked, which its replies do not add up to")
         for name, split in self.splits.items():
             kept = split.questions.kept + (self.brought.kept if name == "train" else 0)
             if split.answerable != kept:
@@ -104,6 +109,7 @@ class Book:
     entries: list[tuple[Split, Candidate, str]] = field(default_factory=list)
     brought: list[str] = field(default_factory=list)  # outcomes of practice questions that bring a passage
     unused_practice: Counter[str] = field(default_factory=Counter)
+    llm: Account | None = None
 
     def enter(self, split: Split, candidate: Candidate, outcome: str) -> None:
         """Note what became of a question: `kept`, `kept_without_passage`, or a reason."""
@@ -143,6 +149,7 @@ def close(book: Book, corpus: Corpus, rows: dict[Split, list[Example]]) -> Ledge
         rules={name: _count(outcomes) for name, outcomes in sorted(by_rule.items())},
         brought=_count(book.brought),
         practice_unused=dict(sorted(book.unused_practice.items())),
+        llm=book.llm,
         trace=_trace(corpus, by_chunk),
     )
 
