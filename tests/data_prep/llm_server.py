@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,8 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         if say.cut:
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
         pieces = [content[i : i + 8] for i in range(0, len(content), 8)] if say.drip_s else [content]
@@ -134,7 +132,9 @@ def completion(content: str, finish: str = "stop") -> bytes:
     return json.dumps(
         {
             "id": "x",
-            "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}],
+            "choices": [
+                {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+            ],
             "usage": {"prompt_tokens": 100, "completion_tokens": 20},
         }
     ).encode()
