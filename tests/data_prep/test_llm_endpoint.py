@@ -181,9 +181,7 @@ def test_a_reply_in_parts_and_an_empty_one_are_read(server: Server) -> None:
 def test_the_key_comes_from_the_named_variable_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = llm_settings("http://127.0.0.1:1/v1", api_key_env="SOME_KEY")
     monkeypatch.delenv("SOME_KEY", raising=False)
-    with pytest.raises(
-        ConfigError, match="variable SOME_KEY that .* names is not set"
-    ):
+    with pytest.raises(ConfigError, match=r"variable SOME_KEY that .* names is not set"):
         read_key(settings)
     monkeypatch.setenv("SOME_KEY", "sk two words")
     with pytest.raises(ConfigError, match="white space") as caught:

@@ -75,7 +75,8 @@ def test_marks_are_known_in_other_spelling_and_not_as_parts() -> None:
         masked.restore("Who pays <person_1>, PERSON_2 and PERSON_10?")
         == "Who pays Ann Lee, Ann and PERSON_10?"
     )
-    assert has_unknown_mark("Who is <PERSON_7>?", masked) and not has_unknown_mark("Who is Ann?", masked)
+    assert has_unknown_mark("Who is <PERSON_7>?", masked) and has_unknown_mark("Who is Person_7?", masked)
+    assert has_unknown_mark("Reach <EMAIL_1>?", masked) and not has_unknown_mark("Who is Ann?", masked)
 
 
 def test_a_text_may_hold_what_looks_like_a_mark() -> None:
@@ -102,11 +103,13 @@ def test_presidio_without_presidio_is_one_clear_line(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError) as caught:
         chosen_finder(llm_settings("http://127.0.0.1:1/v1", masking="presidio"))
     assert "\n" not in str(caught.value)
-    assert "pip install 'mark[pii]'" in str(caught.value) and "masking=patterns" in str(caught.value)
+    assert "Presidio is not installed; `pip install" in str(caught.value) and "masking=patterns" in str(
+        caught.value
+    )
 
 
 def test_presidio_masks_names_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("presidio_analyzer", reason="pip install 'mark[pii]'")
+    pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed")
     model = next(
         (
             m

@@ -51,9 +51,13 @@ class Masked:
 
 
 def has_unknown_mark(text: str, masked: Masked) -> bool:
-    """Whether a restored text still names a hidden value that there never was."""
-    known = " ".join([*masked.texts, *masked.values.values()])
-    return any(mark not in known for mark in _ANY_MARK.findall(text))
+    """Whether a restored text still names a hidden value that there never was, with or without brackets."""
+    known = " ".join([*masked.texts, *masked.values.values()]).lower()
+    kinds = {mark[1:].rpartition("_")[0] for mark in masked.values}
+    found = _ANY_MARK.findall(text)
+    if kinds:
+        found += re.findall(rf"(?i)(?<!\w)(?:{'|'.join(sorted(kinds))})_\d+(?!\w)", text)
+    return any(mark.lower() not in known for mark in found)
 
 
 def mask(texts: Sequence[str], find: Finder) -> Masked:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 RULE = "llm"  # rule_id of the examples
 FILTERED = "content_filter"
-_LEAST_WORDS = 20  # of a passage worth a request
+_LEAST_CHARS = 40  # of a passage worth a request; characters, since not every script parts its words
 _LEAST_CONTENT_WORDS = 3  # of a question, as in `cheap_fault`
 _SHORT_WORDS = 10  # a longer answer counts as full
 
@@ -276,14 +276,14 @@ def writer_for(settings: DataPrep, root: Path, seed: int, confirmed: bool = Fals
 
 
 def chosen_passages(chunks: Sequence[Chunk], limit: int, seed: int) -> list[Chunk]:
-    """Passages with enough words, in a seeded order of their own: a new document moves few of them.
+    """Passages with enough text, in a seeded order of their own: a new document moves few of them.
 
     Args:
         chunks: All that may be asked about.
         limit: Most passages.
         seed: The run's seed.
     """
-    worth = [chunk for chunk in chunks if len(chunk.text.split()) >= _LEAST_WORDS]
+    worth = [chunk for chunk in chunks if len(chunk.text) >= _LEAST_CHARS]
     ordered = sorted(worth, key=lambda c: (derived_seed(seed, "llm", c.chunk_id), c.chunk_id))
     return ordered[:limit]
 
