@@ -25,8 +25,8 @@ def presidio_missing(model: str) -> str | None:
     """
     if importlib.util.find_spec("presidio_analyzer") is None or importlib.util.find_spec("spacy") is None:
         return (
-            "data_prep.llm.masking is presidio and Presidio is not installed; `pip install -c requirements.lock -e '.[pii]'`, "
-            + _WAY_OUT
+            "data_prep.llm.masking is presidio and Presidio is not installed; `pip install -c "
+            "requirements.lock -e '.[pii]'`, " + _WAY_OUT
         )
     if not _installed(model) and not Path(model).is_dir():
         return (
