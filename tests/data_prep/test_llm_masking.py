@@ -69,6 +69,22 @@ def test_a_value_found_once_is_masked_wherever_it_stands() -> None:
     assert masked.texts == ("<PERSON_1>", "Notice to <PERSON_1>, <PERSON_2>. Annex <PERSON_2> Lees")
 
 
+def test_other_case_and_line_breaks_hide_no_name() -> None:
+    texts = ["Ann Lee", "ANN LEE and Ann\nLee; a can of annlee"]
+    masked = mask(texts, lambda text: [Span(0, 7, "PERSON")] if text == "Ann Lee" else [])
+    assert masked.texts == ("<PERSON_1>", "<PERSON_2> and <PERSON_3>; a can of annlee")
+    assert [masked.restore(text) for text in masked.texts] == texts
+    bill = mask(["Bill", "the bill of Bill"], lambda text: [Span(0, 4, "PERSON")] if text == "Bill" else [])
+    assert bill.texts == ("<PERSON_1>", "the bill of <PERSON_1>")
+
+
+def test_a_name_in_a_script_without_spaces_is_masked() -> None:
+    text = "本契約は田中太郎が署名する。田中太郎は責任を負う。"
+    masked = mask([text], lambda given_text: [Span(4, 8, "PERSON")])
+    assert masked.texts == ("本契約は<PERSON_1>が署名する。<PERSON_1>は責任を負う。",)
+    assert masked.restore(masked.texts[0]) == text
+
+
 def test_marks_are_known_in_other_spelling_and_not_as_parts() -> None:
     masked = mask(["Ann Lee and Ann"], _names)
     assert (
@@ -93,6 +109,10 @@ def test_masking_and_restoring_changes_nothing(text: str, places: list[tuple[int
 
     masked = mask([text], find)
     assert masked.restore(masked.texts[0]) == text
+    values = {text[a : a + n].strip() for a, n in places if a < len(text)} - {""}
+    assert bool(masked.values) == bool(values)
+    if len(values) == len(places) == 1:
+        assert values <= set(masked.values.values())
 
 
 def test_presidio_without_presidio_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,33 +68,57 @@ def mask(texts: Sequence[str], find: Finder) -> Masked:
         find: What finds it.
     """
     kinds: dict[str, str] = {}
+    inside: set[str] = set()  # found within a run of letters: scripts without spaces
     for text in texts:
         for span in sorted(_merged(find(text)), key=lambda span: span.start):
             value = text[span.start : span.end].strip()
             if value:
                 kinds.setdefault(value, span.kind)
+                if not re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text):
+                    inside.add(value)
     if not kinds:
         return Masked(tuple(texts))
-    marks = _marks(kinds, " ".join(texts))
-    longest_first = sorted(marks, key=lambda value: (-len(value), value))
+    marks = _Marks(kinds, " ".join(texts))
+    longest_first = sorted(kinds, key=lambda value: (-len(value), value))
     # One pass: a mark that was just written is never searched again.
-    every = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest_first))
-    masked = tuple(every.sub(lambda match: marks[match.group()], text) for text in texts)
-    return Masked(masked, {mark: value for value, mark in marks.items()})
+    every = re.compile("|".join(_spelling(value, value in inside) for value in longest_first))
+    masked = tuple(every.sub(lambda match: marks.of(match.group()), text) for text in texts)
+    return Masked(masked, {mark: value for value, mark in marks.by_value.items()})
 
 
-def _marks(kinds: dict[str, str], text: str) -> dict[str, str]:
-    """A mark for each value; one that a text happens to hold already is passed over."""
-    marks: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for value, kind in kinds.items():
-        while True:
-            counts[kind] = counts.get(kind, 0) + 1
-            name = f"{kind}_{counts[kind]}"
-            if not re.search(rf"(?<!\w){name}(?!\w)", text, re.I):
-                break
-        marks[value] = f"<{name}>"
-    return marks
+def _spelling(value: str, inside: bool) -> str:
+    """A value in any case and over any line break; one word as it is: `Bill` is no bill."""
+    words = [re.escape(word) for word in value.split()]
+    spelled = r"\s+".join(words)
+    if len(words) > 1:
+        spelled = f"(?i:{spelled})"
+    return spelled if inside else rf"(?<!\w){spelled}(?!\w)"
+
+
+class _Marks:
+    """Hands out marks, one for each spelling, so that each comes back as it was written."""
+
+    def __init__(self, kinds: dict[str, str], text: str) -> None:
+        self.by_value: dict[str, str] = {}
+        self._kinds = {_key(value): kind for value, kind in kinds.items()}
+        self._text = text
+        self._counts: dict[str, int] = {}
+
+    def of(self, value: str) -> str:
+        """The mark of a value; one that the text happens to hold already is passed over."""
+        if value not in self.by_value:
+            kind = self._kinds.get(_key(value), "HIDDEN")
+            while True:
+                self._counts[kind] = self._counts.get(kind, 0) + 1
+                name = f"{kind}_{self._counts[kind]}"
+                if not re.search(rf"(?<!\w){name}(?!\w)", self._text, re.I):
+                    break
+            self.by_value[value] = f"<{name}>"
+        return self.by_value[value]
+
+
+def _key(value: str) -> str:
+    return " ".join(value.lower().split())
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:
