@@ -8,16 +8,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mark.answering.quotes import fold
 from mark.data_prep import prepare
+from mark.data_prep.generator import GeneratorSettings, SFTDataGenerator
 from mark.data_prep.ledger import Ledger
 from mark.errors import GuardError
 from mark.files import read_jsonl
 from mark.ingest import ingest_pdfs
+from mark.ingest.index import build_collection
 from mark.prompting import REFUSAL
 from mark.records import Chunk, Example
 from tests.data_prep.llm_server import Body, Say, Server, llm_settings, passage_of, questions, serving
@@ -156,6 +159,24 @@ def test_unconfirmed_stops_before_anything_is_written(
     with pytest.raises(GuardError, match="mark data-prep --confirm"):
         run(ingested, tiny_bert_dir, server, project / "out", confirmed=False)
     assert list((project / "out").iterdir()) == []
+
+
+def test_a_collection_of_ones_own_is_asked_about_too(
+    ingested: Path, tiny_bert_dir: Path, server: Server, project: Path
+) -> None:
+    chroma = project / "chroma"
+    build_collection(ingested, chroma, "pdf_docs")
+    prep = settings(round_trip_k=50).model_copy(update={"llm": llm_settings(server.url, confirmed=False)})
+    wired = GeneratorSettings(
+        prep, retrieval(), ingest_settings(), 5, tiny_bert_dir, ingested / "held_out_sections.json"
+    )
+    with pytest.raises(GuardError, match="mark data-prep --confirm"):
+        SFTDataGenerator(str(chroma), "pdf_docs", wired).generate_dataset(top_k=3, max_samples=30)
+    agreed = replace(wired, data_prep=prep.with_llm(confirmed=True))
+    before = len(server.seen)
+    train, val = SFTDataGenerator(str(chroma), "pdf_docs", agreed).generate_dataset(top_k=3, max_samples=30)
+    assert len(server.seen) > before and any(row.rule_id == "llm" for row in train)
+    assert not any(row.rule_id == "llm" for row in val)
 
 
 @pytest.mark.long
