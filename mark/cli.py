@@ -146,7 +146,7 @@ def ingest(
 
 
 @app.command("data-prep")
-def data_prep(
+def data_prep(  # noqa: PLR0913  # one a flag
     collection: Annotated[
         str | None, typer.Option(help="Make questions from this Chroma collection.")
     ] = None,
@@ -154,6 +154,12 @@ def data_prep(
     top_k: Annotated[int | None, typer.Option(min=1, help="Passages a question.")] = None,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Kept training examples.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Print the last ledger and its balance.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what data_prep.llm would send and cost; send nothing.")
+    ] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Agree to that, send it, and run the stage.")
+    ] = False,
 ) -> None:
     """Make questions and splits.
 
@@ -164,7 +170,8 @@ def data_prep(
     if report:
         typer.echo(ledger_tables(git_root()))
         return
-    typer.echo(run_data_prep(PrepRequest(collection, out_dir, top_k, max_samples), git_root()))
+    request = PrepRequest(collection, out_dir, top_k, max_samples, estimate, confirm)
+    typer.echo(run_data_prep(request, git_root()))
 
 
 @app.command()

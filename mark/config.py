@@ -6,15 +6,25 @@ Values live in conf/ (composed into params.yaml), never here: no field has a def
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mark.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PARAMS = Path("params.yaml")
+SETUP_MODE = "MARK_SETUP_MODE"
+UNSHOWN = {"api_key_env", "base_url"}  # a key may have been written there by mistake
+
+
+def setup_mode() -> bool:
+    """Whether MARK_SETUP_MODE blocks training and paid requests ("", 0, false and no do not)."""
+    return os.environ.get(SETUP_MODE, "").strip().lower() not in ("", "0", "false", "no")
 
 
 class Section(BaseModel):
@@ -115,6 +125,67 @@ class Retrieval(Section):
     reranker: Reranker | None
 
 
+class Llm(Section):
+    """Questions written by a language model behind an OpenAI-compatible endpoint; see docs/llm.md."""
+
+    enabled: bool
+    base_url: str | None  # up to and with /v1, e.g. http://127.0.0.1:8000/v1
+    model: str | None  # as the endpoint calls it
+    api_key_env: str | None  # NAME of the environment variable that holds the key; null = no key is sent
+    confirmed: bool  # a standing yes to the estimate, for `dvc repro`
+    max_passages: int = Field(ge=1)  # training passages that are sent
+    questions_per_passage: int = Field(ge=1, le=20)
+    unanswerable_per_passage: int = Field(ge=0, le=20)
+    temperature: float | None = Field(ge=0, le=2)  # null = not sent
+    max_reply_tokens: int = Field(ge=64)
+    reply_limit_key: Literal["max_tokens", "max_completion_tokens"]  # which of the two the endpoint knows
+    json_mode: bool  # send response_format json_object; not every endpoint knows it
+    concurrency: int = Field(ge=1, le=64)  # requests under way at once
+    requests_per_minute: int | None = Field(ge=1)  # null = no limit
+    tokens_per_minute: int | None = Field(ge=1)  # prompt and reply together; null = no limit
+    timeout_s: float = Field(gt=0)  # a request
+    max_tries: int = Field(ge=1, le=20)  # a request, where the endpoint is busy or fails
+    max_wait_s: float = Field(ge=0)  # longest pause between two tries
+    input_price: float | None = Field(ge=0)  # of a million prompt tokens; null = unknown
+    output_price: float | None = Field(ge=0)  # of a million reply tokens
+    masking: Literal["presidio", "patterns", "none"]  # of personal data, before anything is sent
+    masking_model: str  # masking=presidio: an installed spaCy model, or its folder
+    masking_entities: list[str] = Field(min_length=1)  # masking=presidio: kinds that are masked
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "allowed: the NAME of an environment variable in capitals, e.g. OPENAI_API_KEY, or null; "
+                "a key itself never stands in conf/"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            plain = False
+        if not plain or parts.username is not None or parts.query or parts.fragment:
+            raise ValueError(
+                "allowed: http(s)://HOST[:PORT]/PATH without user, password or query; "
+                "a key is named by api_key_env"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _needs(self) -> Llm:
+        if self.enabled and (self.base_url is None or self.model is None):
+            raise ValueError("enabled=true needs base_url and model")
+        return self
+
+
 class DataPrep(Section):
     max_samples: int = Field(ge=1)  # kept train examples
     max_val: int = Field(ge=0)
@@ -134,6 +205,12 @@ class DataPrep(Section):
     min_answer_words: int = Field(ge=1)
     max_answer_words: int = Field(ge=1)
     round_trip_k: int = Field(ge=1)  # the source chunk must come back among these
+    llm: Llm
+
+    def with_llm(self, **changes: object) -> DataPrep:
+        """The same with other values of `llm`."""
+        values = self.model_dump()
+        return DataPrep.model_validate(values | {"llm": values["llm"] | changes})
 
 
 class Lora(Section):
@@ -292,7 +369,8 @@ def _fault_line(model: type[Section], prefix: str, path: Path, error: dict[str, 
         return f"{path}: {key}: unknown key; {hint}"
     if error["type"] == "missing":
         return f"{path}: {key}: missing; run `mark params`"
-    line = f"{path}: {key}: {error['input']!r} found; {_plain(error['msg'])}"
+    found = "value not shown" if loc and loc[-1] in UNSHOWN else f"{error['input']!r} found"
+    line = f"{path}: {key}: {found}; {_plain(error['msg'])}"
     expected = str(error.get("ctx", {}).get("expected", ""))
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         allowed = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]

@@ -20,7 +20,7 @@ class ConfigError(MarkError):
 
 
 class GuardError(MarkError):
-    """Training was asked for while a guard rail forbids it; the message names the setting."""
+    """Training, or sending text away, was asked for while a guard rail forbids it; names the setting."""
 
     exit_code = 3
 
@@ -35,3 +35,7 @@ class ModelError(MarkError):
 
 class LeakError(MarkError):
     """Training data and held-out data overlap."""
+
+
+class EndpointError(MarkError):
+    """An endpoint that conf names refuses, or does not answer as it should."""

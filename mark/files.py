@@ -45,6 +45,7 @@ EMBEDDER = Path("models/embedder")
 RERANKER = Path("models/reranker")
 MODELS = Path("models")
 CHECKPOINTS = Path(".ckpt")
+LLM_CACHE = Path(".llm_cache")  # replies that were paid for; no out, ignored by git, kept by `make clean`
 REPORTS = Path("reports")
 METRICS = Path("metrics")
 PLOTS = Path("plots")

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mark.config import Ingest, load_params, load_section
+from mark.config import DataPrep, Ingest, load_params, load_section, setup_mode
 from mark.errors import MarkError
 from mark.files import EMBEDDER, INDEX, INGEST_REPORT
 from mark.ingest.backends import BACKENDS
 from mark.ingest.index import read_index
 from mark.ingest.report import read_report
 from mark.ingest.scans import installed_languages, missing_for_ocr
-from mark.train.guard import setup_mode
 
 _NEEDED_DISK_GB = 5.0
 _NEEDED_MEMORY_GB = 6.0
@@ -47,6 +46,7 @@ def diagnose(root: Path) -> list[Check]:
         _reading,
         _collection,
         _setup_mode,
+        _llm,
         _dvc,
     ]
     checks: list[Check] = []
@@ -208,6 +208,26 @@ def _setup_mode(root: Path) -> Iterator[Check]:
         f"blocked by MARK_SETUP_MODE={os.environ['MARK_SETUP_MODE']}" if blocked else "allowed",
         "`unset MARK_SETUP_MODE` to train" if blocked else "",
     )
+
+
+def _llm(root: Path) -> Iterator[Check]:
+    from mark.data_prep.llm.endpoint import host_of, read_key
+    from mark.data_prep.llm.presidio import presidio_missing
+
+    try:
+        llm = load_section(DataPrep, "data_prep", root / "params.yaml").llm
+        if not llm.enabled:
+            yield Check("LLM questions", "off; nothing is sent")
+            return
+        key = read_key(llm)
+    except MarkError as fault:
+        yield Check("LLM questions", "cannot run", str(fault).splitlines()[0])
+        return
+    missing = presidio_missing(llm.masking_model) if llm.masking == "presidio" else None
+    found = (
+        f"{host_of(llm)}, model {llm.model}, {'no key' if key is None else 'key set'}, masking {llm.masking}"
+    )
+    yield Check("LLM questions", found, missing or "")
 
 
 def _dvc(root: Path) -> Iterator[Check]:

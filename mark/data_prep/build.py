@@ -8,12 +8,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from mark.config import DataPrep
 from mark.data_prep.balance import Balance, balance
 from mark.data_prep.candidates import Candidate, cheap_fault, make_candidates
 from mark.data_prep.leak import HeldOutText, check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
+from mark.data_prep.llm.writer import Drafts, QuestionWriter
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import Practice, resolve
@@ -58,12 +60,14 @@ class Material:
         retriever: The deployed one, over all chunks.
         held_out: Sections that hand-written questions cite.
         practice: Questions that people wrote for training.
+        writer: Has a language model write questions for training; None = not asked for.
     """
 
     pages: Sequence[Page]
     retriever: Retriever
     held_out: HeldOut
     practice: Sequence[PracticeQuestion] = ()
+    writer: QuestionWriter | None = None
 
 
 def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
@@ -88,12 +92,15 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     book = Book()
     rows: dict[Split, list[Example]] = {}
     balances: dict[Split, Balance] = {}
+    written = Drafts() if material.writer is None else material.writer.write(training_passages(corpus))
     practice = resolve(material.practice, chunks, split_of, corpus.barred, seed)
     book.unused_practice = practice.unused
-    foreign = _Foreign(chunks, casing, practice.foreign, seed)
+    foreign = _Foreign(chunks, casing, practice.foreign, seed, written.foreign)
     asked = QuestionIndex()
     with Spool(retriever.chunks, seed) as spool:
-        sources = _ask(corpus, rules, casing, settings, _Notes(book, spool), seed)
+        notes = _Notes(book, spool)
+        sources = _ask(corpus, rules, casing, settings, notes, seed)
+        _add_written(written, settings, notes)
         for name in ORDER:
             shown = min(top_k, settings.train_passages) if name == "train" else top_k
             documents = sorted({chunk.document for chunk in chunks if split_of[chunk.chunk_id] == name})
@@ -136,6 +143,22 @@ def lay_out(material: Material, settings: DataPrep, seed: int) -> tuple[Corpus, 
     split_of = {chunk.chunk_id: splits.of(chunk) for chunk in chunks}
     barred = _barred(chunks, split_of, retriever)
     return Corpus(material.pages, chunks, split_of, barred, splits.by, clusters), splits
+
+
+def training_passages(corpus: Corpus) -> list[Chunk]:
+    """What a language model may be shown: no passage of another split, and no near-copy of one."""
+    return [
+        chunk
+        for chunk in corpus.chunks
+        if corpus.split_of[chunk.chunk_id] == "train" and chunk.chunk_id not in corpus.barred
+    ]
+
+
+def _add_written(written: Drafts, settings: DataPrep, notes: _Notes) -> None:
+    """A language model's drafts pass the filters of those that rules made."""
+    notes.book.llm = written.account
+    for candidate, found in written.candidates:
+        notes.take("train", candidate, found or cheap_fault(candidate, settings))
 
 
 def _add_practice(
@@ -269,7 +292,12 @@ class _Foreign:
     """Hands out questions without answers; one bank serves all splits, so that none repeats."""
 
     def __init__(
-        self, chunks: Sequence[Chunk], casing: Casing, practice: Sequence[Foreign], seed: int
+        self,
+        chunks: Sequence[Chunk],
+        casing: Casing,
+        practice: Sequence[Foreign],
+        seed: int,
+        written: Sequence[Foreign] = (),
     ) -> None:
         by_document: defaultdict[str, list[Chunk]] = defaultdict(list)
         words: set[str] = set()
@@ -280,6 +308,7 @@ class _Foreign:
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
         self._bank = iter(bank_questions(" ".join(sorted(words)), seed))
         self._practice = practice
+        self._written = written
         self._seed = seed
 
     def questions(self, split: Split, sources: Sequence[Source]) -> dict[str, Iterator[Foreign]]:
@@ -287,7 +316,8 @@ class _Foreign:
         seed = derived_seed(self._seed, split)
         practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
         return practice | {
-            "aspect": aspect_questions(sources, seed),
+            # A language model's questions ask for missing aspects too, so they come first among those.
+            "aspect": chain(self._written if split == "train" else (), aspect_questions(sources, seed)),
             "other_document": other_document_questions(sources, self._names, self._texts, seed),
             "bank": self._bank,
         }

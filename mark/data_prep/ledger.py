@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from mark.data_prep.balance import Balance
 from mark.data_prep.candidates import Candidate
+from mark.data_prep.llm.account import Account
 from mark.records import Chunk, Example, Page, Split
 
 KEPT = "kept"
@@ -74,6 +75,7 @@ class Ledger(_Part):
     foreign: dict[str, Count]  # questions that no passage answers, by kind; kept ones are unanswerable
     practice_unused: dict[str, int]  # practice questions that were not asked: no place here, or held out
     balance: dict[Split, Balance]
+    llm: Account | None = None  # replies of a language model; its answerable drafts are the rule `llm`
     trace: dict[str, dict[str, dict[str, ChunkCount]]]  # document -> page -> chunk id
 
     @model_validator(mode="after")
@@ -95,6 +97,9 @@ class Ledger(_Part):
         for kind, count in self.foreign.items():
             if count.kept_without_passage != sum(s.unanswerable.get(kind, 0) for s in self.splits.values()):
                 raise ValueError(f"{kind}: {count} questions do not add up to the examples")
+        asked = self.rules["llm"].asked if "llm" in self.rules else 0
+        if asked != (self.llm.answerable if self.llm is not None else 0):
+            raise ValueError(f"llm: {asked} questions asked, which its replies do not add up to")
         return self
 
     def _check_split(self, name: Split, mine: Sequence[Count]) -> None:
@@ -136,6 +141,7 @@ class Book:
     brought: Counter[str] = field(default_factory=Counter)  # of practice questions that bring a passage
     foreign: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unused_practice: Counter[str] = field(default_factory=Counter)
+    llm: Account | None = None
 
     def enter(self, split: Split, candidate: Candidate, outcome: str) -> None:
         """Note what became of a question on the corpus."""
@@ -178,6 +184,7 @@ def close(
         foreign={name: _count(outcomes) for name, outcomes in sorted(book.foreign.items())},
         practice_unused=dict(sorted(book.unused_practice.items())),
         balance=balance,
+        llm=book.llm,
         trace=_trace(corpus, book.by_chunk),
     )
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import os
 
-from mark.config import Train
+from mark.config import SETUP_MODE, Train, setup_mode
 from mark.errors import GuardError
-
-SETUP_MODE = "MARK_SETUP_MODE"
-
-
-def setup_mode() -> bool:
-    """Whether MARK_SETUP_MODE blocks all training ("", 0, false and no do not)."""
-    return os.environ.get(SETUP_MODE, "").strip().lower() not in ("", "0", "false", "no")
 
 
 def check_guards(settings: Train, confirmed: bool) -> None:

@@ -53,6 +53,8 @@ def project(tmp_path: Path) -> Path:
         (["eval", "--model", "x"], "give both --model NAME and --dataset FILE"),
         (["eval", "--model", "x", "--dataset", "no.jsonl"], "no.jsonl is missing"),
         (["data-prep", "--top-k", "3"], "--collection, --top-k and --max-samples need --out-dir DIR"),
+        (["data-prep", "--estimate"], "data_prep.llm.enabled is false: switch it on with `mark params"),
+        (["data-prep", "--estimate", "--confirm"], "--estimate and --confirm contradict each other"),
         (["data-prep", "--out-dir", "data"], "data/train_sft.jsonl belongs to the DVC stage data_prep"),
         (["params", "experiment=nope"], "conf/experiment: no option 'nope'"),
         (["add", "no.pdf"], "no.pdf"),
