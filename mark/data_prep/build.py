@@ -142,7 +142,7 @@ def _ask(
     """Make all questions; those with a plain fault go into the book at once."""
     pool = _Pool({name: [] for name in ORDER}, {name: [] for name in ORDER})
     chunks = [chunk for chunk in corpus.chunks if chunk.chunk_id not in corpus.barred]
-    for candidate, source in make_candidates(chunks, rules, casing, seed):
+    for candidate, source in make_candidates(chunks, rules, casing, seed, corpus.split_of):
         split = corpus.split_of[candidate.chunk.chunk_id]
         known = pool.sources[split]
         if not known or known[-1] is not source:

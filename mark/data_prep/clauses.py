@@ -83,7 +83,7 @@ class Clause:
         """Whether a second verb follows, to which the adjuncts may belong."""
         return (
             first_conjunct(self.rest) != self.rest
-            or re.search(r" and (?:shall|may|must) ", self.predicate) is not None
+            or re.search(r" and (?:shall|may|must)\b", self.predicate) is not None
         )
 
     def of_kind(self, kind: AdjunctKind) -> list[Adjunct]:
@@ -171,7 +171,8 @@ def _subject_of(text: str) -> tuple[str, re.Match[str]] | None:
 
 def _starts_noun_phrase(subject: str) -> bool:
     if re.match(
-        r"(?i)(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|unless|until|after|before|that)\b",
+        r"(?i)(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|unless|until|after|before|that|although|"
+        r"though|while|whether|including|based|given|further)\b",
         subject,
     ):
         return False

@@ -36,7 +36,7 @@ _PLACE = (
 )
 # A cross-reference with what introduces it: `, referred to in points (a) and (b) of Article 9(1),`.
 _REFERENCE = re.compile(
-    rf",? ?(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on the basis of|by "
+    rf",? ?(?<![A-Za-z])(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on the basis of|by "
     rf"virtue of)"
     rf"|pursuant to|in accordance with|under|within the meaning of|in line with|as required by|in|by|"
     rf"for in) {_PLACE},?"
@@ -46,7 +46,7 @@ _DANGLING = re.compile(
     r"\b(?:this|these|those|such|said|aforesaid|thereof|thereto|therein|thereon|therefor|therewith|thereunder|"
     r"hereby|herein|former|latter|it|itself|they|them|he|she|him|his|her|hers|subparagraphs?|paragraphs?|"
     r"points?|clauses?|sub-clauses?|the following|above-mentioned|abovementioned|foregoing|same|thereafter|"
-    r"articles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|"
+    r"[Aa]rticles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|"
     r"Part|Chapter|"
     r"the day following|Section|Title|proviso|hereinafter|concerned|question|relevant|as the case may "
     r"be|\w+\))\b|[\[\]*;“”‘]|’\.|\.’|\d ?\["
@@ -79,7 +79,7 @@ _TRAILING = re.compile(
     r"shall|may|not|between|relating|concerning|each|every|those|such|is|are|be|own|other|thereof|both|necessary|required|relevant|"
     r"(?:with|in) (?:respect|regard|relation|accordance|connection)|only|also|not|so|when|if|referred|"
     r"resulting|arising|regarding|through|via|within|during|allowing|specifying|"
-    r"setting|establishing|containing|including|concerned|respectively)$"
+    r"setting|establishing|containing|including|concerned|respectively|even|whether|depending)$"
 )
 _DETERMINERS = word_set(
     """the a an each every any all no some both such this that these those where when if in on for to by
@@ -145,11 +145,16 @@ def brief(text: str, limit: int = 14) -> str | None:
         limit: Most words.
     """
     whole = without_references(text)
-    short = first_conjunct(_without_relatives(whole))
+    main = _without_relatives(whole)
+    if main != whole and _too_wide(main, whole):
+        return None
+    short = first_conjunct(main)
     words = short.split()
     if len(words) > limit:
         short = _cut_at_preposition(words, limit)
     short = _without_tail(short)
+    if short != text:
+        short = _without_tail(_LOST_PARTICIPLE.sub("", short))
     if short != whole:
         short = _without_tail(_without_vague_end(short))
     if short != whole and re.search(r"^[^,]+, [\w-]+$", short):
@@ -157,6 +162,22 @@ def brief(text: str, limit: int = 14) -> str | None:
     if _unfinished(short) or short.count("(") != short.count(")"):
         return None
     return short or None
+
+
+# What a cut reference leaves: `the authorities designated [under Article 4]`.
+_LOST_PARTICIPLE = re.compile(
+    r"(?<=[a-z]s) (?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|"
+    r"established|made|provided|drawn up|received|concluded|granted)$"
+)
+_WIDE = re.compile(
+    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?:\w+ ){0,2}[\w-]+s$"
+)
+
+
+def _too_wide(main: str, whole: str) -> bool:
+    """Whether a phrase without its relative clause says more than the law: `any activities [that ...]`."""
+    rest = whole[len(main) :]
+    return re.match(r" (?:that|which|who|whose|whom|where) ", rest) is not None and _WIDE.search(main) is not None
 
 
 def _without_tail(text: str) -> str:
@@ -277,7 +298,8 @@ _BARE_ACT = re.compile(
     r"[a-z]\w* (?:Regulation|Directive|Decision) \(E"
 )
 _BAD_END = re.compile(
-    r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b"
+    r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b|"
+    r"\b(?:in|of|to|by|with|for), and\b|\b(?:themselves|itself|each other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
 )
 
 
@@ -285,7 +307,7 @@ def dangles(question: str) -> bool:
     """Whether a question leans on a text that its reader does not see."""
     if _BARE_ACT.search(question) or _BAD_END.search(question):
         return True
-    text = re.sub(r"\bArticle \d+[A-Z]* (?:of|GDPR)", "", question)
+    text = re.sub(r"\b(?:Article|Section) [\d.]+[A-Z]*(?: of | GDPR| mentions| refers)", " ", question)
     text = re.sub(
         r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, "
         r"Euratom)?\) )?(?:No )?[\d/]+[/\w]*",

@@ -71,6 +71,9 @@ class Ask:
 
     def ask(self, wh: str, rng: random.Random) -> str:
         """`When` -> `When must the controller notify the breach to the supervisory authority`."""
+        clause = self.clause
+        if clause.verb == "be" and clause.negated and not clause.passive and self.verb_phrase.startswith("be "):
+            return f"{wh} {_be(self.plural)} {self.subject} not {self.verb_phrase[3:]}".strip()
         duty = self.duty(rng)
         phrase = self.verb_phrase
         if duty.endswith("barred from"):
@@ -152,6 +155,8 @@ def short_subject(clause: Clause, limit: int = 9) -> str | None:
 def short_phrase(clause: Clause, limit: int = 12) -> str | None:
     """Verb and object as a question names them."""
     rest = brief(clause.rest, limit) if clause.rest else ""
+    if rest is not None:
+        rest = _second_verb(rest)
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
@@ -171,6 +176,14 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         return None
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
+
+
+def _second_verb(rest: str) -> str:
+    """`warnings and produce statistics` -> `warnings`: a second verb that could be a noun."""
+    match = re.search(r"(?<=\ws) and (?P<verb>[a-z]+)(?= (?:[a-z-]+ )*[a-z-]+s\b)", rest)
+    if match is None or match.group("verb") not in verbs.BASE_VERBS or match.group("verb").endswith("s"):
+        return rest
+    return rest[: match.start()]
 
 
 def short_condition(text: str, limit: int = 22) -> str | None:

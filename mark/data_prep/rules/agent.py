@@ -31,6 +31,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     answer = clean_answer(clause.subject)
     phrase = short_phrase(clause)
+    if source.statement.lead and clause.main in source.statement.lead:
+        return
     if (
         phrase is None
         or not is_agent(answer)
@@ -41,6 +43,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     if len(content_words(phrase)) < 3 or phrase.split()[0] == "have" or len(answer.split()) > 10:
         return
+    if source.statement.lead and phrase.split()[0] not in source.statement.text:
+        return  # every item of the list would give the same question
     told = clause.verb in ("inform", "notify", "consult", "assist") and not re.search(
         r" (?:of|about|that|on|when|with) ", phrase
     )

@@ -40,6 +40,9 @@ _EVERY = re.compile(
 )
 
 
+_CASE = re.compile(r"(?:^|, )(?:[Ii]f|[Ww]here|[Ww]hen|[Uu]nless|[Ww]henever|save|except|provided)\b[^.]*$")
+
+
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions whose answer is a number, a date, or a span of time."""
     clause, ask = source.clause, source.ask()
@@ -174,12 +177,14 @@ def _by_topic(source: Source) -> Iterator[Draft]:
     spans = re.findall(f"{TIME}|{DATE}", source.chunk.text)
     if not source.topic or len(found) != 1 or len(spans) != 1 or source.statement.cut:
         return
+    if _CASE.search(text[: found[0][1].start()]):  # the span belongs to the case, not to the rule
+        return
     topic = source.topic
     pattern, match = found[0]
     if pattern is _EVERY:
         questions: tuple[str, ...] = (
             f"What interval is laid down for {topic}",
-            f"How often is something due under the rules on {topic}",
+            f"How often do the rules on {topic} call for action",
         )
     elif pattern is _PERIOD:
         questions = (
@@ -188,7 +193,12 @@ def _by_topic(source: Source) -> Iterator[Draft]:
             f"What duration do the rules on {topic} set",
         )
     elif re.search(DATE, match.group()):
-        questions = (f"Which date matters for {topic}", f"What date do the rules on {topic} set")
+        questions = (
+            f"Which date do the rules on {topic} name",
+            f"By what date does something have to happen under the rules on {topic}",
+        )
+        if not match.group().lower().startswith("by"):
+            questions = questions[:1]
     else:
         questions = (
             f"What time limit applies to {topic}",

@@ -63,7 +63,7 @@ _POINTER = re.compile(
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a recipient, a composition, a place."""
     clause, ask = source.clause, source.ask()
-    if clause is None or ask is None or not clause.rest:
+    if clause is None or ask is None or not clause.rest or re.match(r"(?:any |the )?references?\b", ask.subject):
         return
     yield from _direct_person(source, ask, rng)
     for match in _COMPLEMENT.finditer(clause.rest):
@@ -126,6 +126,8 @@ def _answer(text: str) -> str:
 def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random) -> tuple[str, ...]:
     person = _PERSON.match(answer_hint) is not None and preposition != "as"
     what = ("whom", "who") if person else ("what", "what")
+    if preposition == "of" and ask.clause.verb in ("consist", "composed", "comprised"):
+        return _make_up(ask, person)
     fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
     stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
     if preposition == "to" and person:
@@ -137,6 +139,17 @@ def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random)
     if preposition == "from" and not person:
         return (ask.ask("From what", rng), stranded)
     return (fronted, stranded)
+
+
+def _make_up(ask: Ask, person: bool) -> tuple[str, ...]:
+    """What or who makes up a body."""
+    do, be = ("do", "are") if ask.plural else ("does", "is")
+    who = "Who makes up" if person else "What makes up"
+    return (
+        f"What {do} {ask.subject} consist of",
+        f"{who} {ask.subject}",
+        f"Of {'whom' if person else 'what'} {be} {ask.subject} composed",
+    )
 
 
 def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:

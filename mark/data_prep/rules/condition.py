@@ -118,6 +118,7 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
     answer = clean_answer(clause.main)
     if (
         condition is None
+        or re.match(r"(?i)(?:although|though|while|even)\b", answer)
         or ", or where" in condition
         or len(answer.split()) < 5
         or condition.startswith(("until", "while", "before"))

@@ -39,6 +39,13 @@ _NO_OBJECT = word_set(
 )
 
 
+# A noun that calls for what was cut: `verify the compliance [with Article 60]`.
+_INCOMPLETE = re.compile(
+    r"(?:compliance|conformity|access|regard|respect|agreement|power|right|ability|opportunity|need|attention|"
+    r"effect|account|matters?|account|measures|steps|information)$"
+)
+
+
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about what a clause demands, allows or forbids."""
     clause, ask = source.clause, source.ask()
@@ -53,7 +60,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 
 
 def _news(topic: str, subject: str) -> set[str]:
-    """What a heading adds to the subject."""
+    """What a heading adds to the subject; nothing where it only repeats it."""
+    if set(content_words(subject)) <= set(content_words(topic)):
+        return set()
     return (
         set(content_words(topic))
         - set(content_words(subject))
@@ -96,10 +105,12 @@ def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     if condition is not None and source.statement.text.startswith(clause.adjuncts[0].text[:10]):
         plain = [f"{p} {condition}" for p in plain if ". " not in p]
     terse_modal = {"must": "mandatory", "may": "allowed", "right": "right"}.get(clause.modal, "allowed")
-    terse = (
+    terse: tuple[str, ...] = (
         f"{replace_negation(ask).subject} {ask.verb_phrase} "
         f"{terse_modal if not clause.negated else 'allowed'}",
     )
+    if clause.passive:
+        terse = ()
     if (
         source.statement.lead
         and not re.match(rf"(?:\W|\w+ly )*(?:be )?{clause.verb}\b", source.statement.text)
@@ -170,7 +181,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
 def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     """`What must X submit to Y`: the answer is the direct object."""
     clause = ask.clause
-    if clause.negated or clause.verb.split()[0] in _NO_OBJECT or clause.coordinated:
+    if clause.negated or clause.verb.split()[0] in _NO_OBJECT or clause.coordinated or source.statement.lead:
         return
     match = _SPLIT_OBJECT.search(clause.rest)
     tail, direct = "", clause.rest
@@ -178,7 +189,7 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         direct = clause.rest[: match.start()]
         tail = brief(clause.rest[match.start() :].strip(), 8) or ""
     answer = clean_answer(direct)
-    if _poor_object(answer) or is_agent(answer) or len(answer.split()) > 40:
+    if _INCOMPLETE.search(answer) or _poor_object(answer) or is_agent(answer) or len(answer.split()) > 40:
         return
     conditions = [c for a in clause.of_kind("condition") if (c := short_condition(a.text, 16))]
     anchor = tail

@@ -10,6 +10,10 @@ from mark.data_prep import verbs
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 
 
+# The aim is told by another provision.
+_LEANS = re.compile(r"\b(?:[Pp]aragraphs?|sub-?paragraphs?|[Aa]rticles?|[Cc]lauses?|[Ss]ections?|points?|its duties under)\b")
+
+
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a purpose."""
     clause, ask = source.clause, source.ask()
@@ -18,6 +22,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     for adjunct in clause.of_kind("purpose"):
         answer = clean_answer(adjunct.text)
         answer = re.sub(r"^(?:for the purposes? of) (?=\w+ing\b)", "", answer)
+        if _LEANS.search(answer) or source.statement.lead:
+            continue
         if len(answer.split()) < 4 or re.match(
             r"(?i)(?:for the purposes? of|to) (?:the|this|that|these|those|clauses?|articles?|points?|"
             r"paragraphs?|a)\b",
