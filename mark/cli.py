@@ -122,14 +122,36 @@ def data_prep(
     out_dir: Out = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Passages a question.")] = None,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Kept training examples.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Print what each rule family gave.")] = False,
 ) -> None:
     """Make questions and splits.
 
     Example: `mark data-prep --collection pdf_docs --out-dir out/ --top-k 3`
     """
     from mark.commands.data_prep import PrepRequest, run_data_prep
+    from mark.commands.rules import rules_table
 
+    if report:
+        typer.echo(rules_table(git_root() / "data"))
+        return
     typer.echo(run_data_prep(PrepRequest(collection, out_dir, top_k, max_samples), git_root()))
+
+
+@app.command()
+def rules(
+    sample: Annotated[int, typer.Option(min=1, help="Kept examples of each family.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="CSV to write them to; without it a table is printed.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the examples; by default data/.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other examples.")] = 0,
+) -> None:
+    """Show what each rule family gave, or write examples of each to read.
+
+    Example: `mark rules --sample 20 --out reading.csv`
+    """
+    from mark.commands.rules import rules_table, write_sample
+
+    folder = data or git_root() / "data"
+    typer.echo(rules_table(folder) if out is None else write_sample(folder, sample, seed, out))
 
 
 @app.command()

@@ -34,6 +34,7 @@ def prepare(
     """
     from mark.data_prep.build import Material, build_dataset
     from mark.data_prep.practice import read_practice
+    from mark.data_prep.rewriting import rewriter_of
     from mark.data_prep.split import HeldOut
     from mark.files import (
         HELD_OUT,
@@ -44,6 +45,7 @@ def prepare(
         TEST_SFT,
         TRAIN_SFT,
         VAL_SFT,
+        git_root,
         read_jsonl,
         write_json,
         write_jsonl,
@@ -57,6 +59,7 @@ def prepare(
         retriever=retriever,
         held_out=HeldOut.read(data / HELD_OUT.name),
         practice=read_practice(data / PRACTICE.name, settings.practice_share),
+        rewrite=rewriter_of(settings, git_root()),
     )
     dataset = build_dataset(material, settings, retrieval.top_k, seed)
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])

@@ -12,16 +12,18 @@ from mark.data_prep.candidates import Candidate, balanced, cheap_fault, make_can
 from mark.data_prep.leak import check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.naming import document_names
+from mark.data_prep.near_misses import Terms
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import Practice, resolve
+from mark.data_prep.rewriting import Rewrite, reworded
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.similarity import QuestionIndex, near_copies
 from mark.data_prep.split import HeldOut, Splits, assign_splits
 from mark.data_prep.unanswerable import (
     Foreign,
-    aspect_questions,
     bank_questions,
+    close_questions,
     other_document_questions,
 )
 from mark.errors import DataError
@@ -53,12 +55,14 @@ class Material:
         retriever: The deployed one, over all chunks.
         held_out: Sections that hand-written questions cite.
         practice: Questions that people wrote for training.
+        rewrite: A model that puts questions into other words.
     """
 
     pages: Sequence[Page]
     retriever: Retriever
     held_out: HeldOut
     practice: Sequence[PracticeQuestion] = ()
+    rewrite: Rewrite | None = None
 
 
 def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
@@ -95,7 +99,10 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
         selection = Selection(name, settings, shelf, book, asked)
         if name == "train":
             _add_practice(selection, practice, settings, shelf, book)
-        selection.fill(balanced(pool.candidates[name], seed))
+        ordered = balanced(pool.candidates[name], seed)
+        if material.rewrite is not None:
+            ordered = reworded(ordered, material.rewrite, selection.target, settings)
+        selection.fill(ordered)
         selection.add_foreign(foreign.questions(name, pool.sources[name]))
         rows[name] = _shuffled(selection.rows, seed)
         log.info("%s: %d examples", name, len(rows[name]))
@@ -197,6 +204,7 @@ class _Foreign:
             self._texts[chunk.document] = f"{self._texts.get(chunk.document, '')} {chunk.text.lower()}"
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
         self._bank = iter(bank_questions(" ".join(self._texts.values()), seed))
+        self._terms = Terms(chunks)
         self._practice = practice
         self._seed = seed
 
@@ -205,7 +213,7 @@ class _Foreign:
         seed = derived_seed(self._seed, split)
         practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
         return practice | {
-            "aspect": aspect_questions(sources, seed),
+            "aspect": close_questions(sources, self._terms, seed),
             "other_document": other_document_questions(sources, self._names, self._texts, seed),
             "bank": self._bank,
         }

@@ -109,6 +109,17 @@ def _quote(draft: Draft, source: Source) -> str:
     return lead if fold(draft.answer) in fold(lead) else draft.answer
 
 
+CHEAP_FAULTS = (
+    "answer_length",
+    "poor_answer",
+    "not_verbatim",
+    "dangling",
+    "question_length",
+    "answer_in_question",
+    "repeats_source",
+)
+
+
 def cheap_fault(candidate: Candidate, settings: DataPrep) -> str | None:
     """Why a question is dropped before retrieval, or None."""
     answer, question = candidate.answer, candidate.question

@@ -37,7 +37,8 @@ _FILLER = re.compile(
 _ASIDE_START = re.compile(
     r"(?:without|with|by|on|at|in|for|from|after|before|upon|through|within|of its own|until)\b"
 )
-_MODAL = re.compile(r" (shall|must|may|can|has|have|is|are)(?= )")
+# `will`, `agrees to`, `undertakes to`: duties in contracts.
+_MODAL = re.compile(r" (shall|must|may|can|will|agrees? to|undertakes? to|has|have|is|are)(?= )")
 _ADVERB = re.compile(
     r"^(?:also|always|only|not|then|further|thereupon|in particular|at least|as far as possible|"
     r"without (?:undue|unnecessary|further) delay|by law|by order|by public notification|by notification|"
@@ -187,13 +188,20 @@ def _parse_main(text: str) -> Clause | None:
     duty = re.match(r"^[Ii]t shall be the duty of (?P<who>[^,]{3,80}?) to (?=[a-z])", text)
     if duty:
         return _predicate(duty.group("who"), "must", text[duty.end() :], text)
+    banned = re.match(
+        r"^[Ii]t (?:is|shall be) (?:unlawful|an offen[cs]e|prohibited|illegal|forbidden) for (?P<who>[^,]{3,60}?) to (?=[a-z])",
+        text,
+    )
+    if banned:
+        clause = _predicate(banned.group("who"), "may", text[banned.end() :], text)
+        return None if clause is None else replace(clause, negated=True)
     found = _subject_of(text)
     if found is None:
         return None
     subject, modal = found
     word = modal.group(1)
     rest = text[modal.end() :].strip()
-    if word in ("shall", "must"):
+    if word in ("shall", "must", "will") or word.endswith(" to"):
         return _predicate(subject, "must", rest, text)
     if word in ("may", "can"):
         return _predicate(subject, "may", rest, text)

@@ -95,6 +95,7 @@ class SFTDataGenerator:
                 "give top_k >= 1, max_samples >= 1 and 0 <= val_split < 1"
             )
         from mark.data_prep.build import Material, build_dataset
+        from mark.data_prep.rewriting import rewriter_of
         from mark.data_prep.split import HeldOut
         from mark.ingest import ingest_collection
         from mark.ingest.snapshot import snapshot_collection
@@ -121,7 +122,9 @@ class SFTDataGenerator:
             ingest_collection(settings.ingest, snapshot, settings.embedder, data)
             retriever = Retriever.open(data, settings.embedder, settings.retrieval)
             pages = read_jsonl(data / PAGES.name, Page)
-            material = Material(pages, retriever, HeldOut.read(settings.held_out))
+            material = Material(
+                pages, retriever, HeldOut.read(settings.held_out), rewrite=rewriter_of(prep, git_root())
+            )
             dataset = build_dataset(material, prep, top_k, settings.seed)
         self._chunks |= retriever.chunks
         return dataset.rows["train"], dataset.rows["val"]

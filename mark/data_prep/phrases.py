@@ -170,7 +170,7 @@ _LOST_PARTICIPLE = re.compile(
     r"established|made|provided|drawn up|received|concluded|granted)$"
 )
 _WIDE = re.compile(
-    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?:\w+ ){0,2}[\w-]+s$"
+    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |its |their )(?:\w+ ){0,2}[\w-]+s$"
 )
 
 

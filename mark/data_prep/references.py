@@ -86,9 +86,10 @@ class Provisions:
                 return []
             for statement in self._statements(chunk):
                 if reference.inner and statement.marker:
-                    if statement.marker.strip("(.)") == reference.inner[0] and level is None:
+                    named = statement.marker.strip("(.)") == reference.inner[0]
+                    if named and level is None:
                         level = statement.level
-                    elif level is not None and statement.level <= level:
+                    elif not named and level is not None and statement.level <= level:
                         return found
                 if level is not None and not statement.cut:
                     found.append((chunk, statement))
