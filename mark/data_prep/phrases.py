@@ -153,8 +153,7 @@ def brief(text: str, limit: int = 14) -> str | None:
     if len(words) > limit:
         short = _cut_at_preposition(words, limit)
     short = _without_tail(short)
-    if short != text:
-        short = _without_tail(_LOST_PARTICIPLE.sub("", short))
+    short = _without_tail(_LOST_PARTICIPLE.sub("", short))
     if short != whole:
         short = _without_tail(_without_vague_end(short))
     if short != whole and re.search(r"^[^,]+, [\w-]+$", short):
@@ -167,7 +166,7 @@ def brief(text: str, limit: int = 14) -> str | None:
 # What a cut reference leaves: `the authorities designated [under Article 4]`.
 _LOST_PARTICIPLE = re.compile(
     r"(?<=[a-z]s) (?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|"
-    r"established|made|provided|drawn up|received|concluded|granted)$"
+    r"established|drawn up|concluded)$"
 )
 _WIDE = re.compile(
     r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |its |their )(?:\w+ ){0,2}[\w-]+s$"
@@ -299,7 +298,7 @@ _BARE_ACT = re.compile(
 )
 _BAD_END = re.compile(
     r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b|"
-    r"\b(?:in|of|to|by|with|for), and\b|\b(?:themselves|itself|each other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
+    r"\b(?:in|of|to|by|with|for|as), and\b|[a-z], [a-z-]+[ ?.]*$|\b(?:themselves|itself|each other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
 )
 
 

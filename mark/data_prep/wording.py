@@ -159,6 +159,8 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         rest = _second_verb(rest)
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
+    if clause.verb in _GIVING and not clause.passive and re.match(r"(?:to|with)\b", rest):
+        return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
         return None
     put_where = re.search(r"\b(?:in place|on|into|forward|an end)\b", rest)
@@ -221,6 +223,7 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
 
 
 _CAUSATIVE = word_set("cause deem enable require permit allow empower authorise oblige entitle direct")
+_GIVING = word_set("supply provide submit give send communicate forward transmit")  # what is given must be named
 _LIGHT_VERBS = word_set("be have take give make do lay set put bring come")
 _OPENERS = word_set(
     """we who what when where which how why whose whom under on in for by to may must can is are does do

@@ -40,6 +40,7 @@ _EVERY = re.compile(
 )
 
 
+_ASIDE = re.compile(r"(?:Explanation|However|Provided|Notwithstanding|[a-z])")
 _CASE = re.compile(r"(?:^|, )(?:[Ii]f|[Ww]here|[Ww]hen|[Uu]nless|[Ww]henever|save|except|provided)\b[^.]*$")
 
 
@@ -175,7 +176,9 @@ def _by_topic(source: Source) -> Iterator[Draft]:
     text = source.statement.text
     found = [(p, m) for p in (_DEADLINE, _EVERY, _PERIOD) if (m := p.search(text))]
     spans = re.findall(f"{TIME}|{DATE}", source.chunk.text)
-    if not source.topic or len(found) != 1 or len(spans) != 1 or source.statement.cut:
+    if not source.topic or len(found) != 1 or len(spans) != 1 or source.statement.cut or source.statement.lead:
+        return
+    if not set(content_words(source.topic)) & set(content_words(text)) or _ASIDE.match(text):
         return
     if _CASE.search(text[: found[0][1].start()]):  # the span belongs to the case, not to the rule
         return
@@ -193,12 +196,7 @@ def _by_topic(source: Source) -> Iterator[Draft]:
             f"What duration do the rules on {topic} set",
         )
     elif re.search(DATE, match.group()):
-        questions = (
-            f"Which date do the rules on {topic} name",
-            f"By what date does something have to happen under the rules on {topic}",
-        )
-        if not match.group().lower().startswith("by"):
-            questions = questions[:1]
+        return
     else:
         questions = (
             f"What time limit applies to {topic}",

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mark.data_prep import verbs
 from mark.data_prep.phrases import NOUN_TOO, brief, without_references
+from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask
 from mark.data_prep.words import word_set
@@ -66,6 +67,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     if clause is None or ask is None or not clause.rest or re.match(r"(?:any |the )?references?\b", ask.subject):
         return
     yield from _direct_person(source, ask, rng)
+    if source.statement.lead:  # one item would pass for the whole list
+        return
     for match in _COMPLEMENT.finditer(clause.rest):
         preposition = match.group(1)
         if clause.verb.split()[0] not in _VERBS[preposition] or _BOUND.search(clause.rest[: match.start()]):
@@ -73,7 +76,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         if _POINTER.match(clause.rest[match.end() :]):
             continue
         before = clause.rest[: match.start()].strip()
-        answer = clean_answer(_answer(clause.rest[match.end() :]))
+        answer = clean_answer(_answer(clause.rest[match.end() :], preposition))
         short_before = brief(before, 9) if before else ""
         if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
             continue
@@ -96,7 +99,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
             not short_before and not clause.passive and clause.verb not in ("consist", "belong")
         ):
             continue
-        person = _PERSON.match(answer) is not None
+        person = _is_person(answer)
         lead = "" if not clause.passive or clause.modal == "fact" else "be "
         phrase = f"{lead}{clause.verb} {short_before}".strip()
         yield Draft(
@@ -111,8 +114,16 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
 
 
-def _answer(text: str) -> str:
+def _is_person(answer: str) -> bool:
+    if re.match(r"(?:the |an? |any |each )?(?:AI |[a-z-]+ )?(?:systems?|models?|products?|services)\b", answer):
+        return False
+    return _PERSON.match(answer) is not None or is_agent(answer)
+
+
+def _answer(text: str, preposition: str) -> str:
     """The complement up to the next clause or adjunct."""
+    if preposition == "to":  # `to the Council and to the public` is one answer
+        text = text.replace(" and to the ", " and \0 the ")
     return re.split(
         r"(?:, (?:which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
         r"(?:accordance|respect|relation)| "
@@ -120,18 +131,18 @@ def _answer(text: str) -> str:
         r"exchange|inform|take|send|keep) )| as to | upon | about | on | with regard| to "
         r"(?=(?:supplement|adopt|take|make|carry|give|be|ensure|provide) ))",
         text,
-    )[0]
+    )[0].replace(" and \0 the ", " and to the ")
 
 
 def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random) -> tuple[str, ...]:
-    person = _PERSON.match(answer_hint) is not None and preposition != "as"
+    person = _is_person(answer_hint) and preposition != "as"
     what = ("whom", "who") if person else ("what", "what")
     if preposition == "of" and ask.clause.verb in ("consist", "composed", "comprised"):
         return _make_up(ask, person)
     fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
     stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
     if preposition == "to" and person:
-        return (fronted, stranded, fronted, f"Which body {ask.duty(rng)} {ask.verb_phrase} to")
+        return (fronted, stranded, fronted)
     if preposition == "on" and re.search(r"website|journal|page", answer_hint):
         return (ask.ask("Where", rng),)
     if preposition == "in" and not person:

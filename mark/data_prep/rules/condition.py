@@ -65,6 +65,9 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
     )
 
 
+_PROVIDED = re.compile(r"(?i)(?:save|except) as (?:otherwise )?(?:provided|expressly)")
+
+
 def _leans(answer: str) -> bool:
     """Whether the answer needs the sentence before it."""
     return re.search(
@@ -80,7 +83,7 @@ def _modal_word(clause: Clause) -> str:
 
 def _unless(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Iterator[Draft]:
     answer = clean_answer(adjunct.text)
-    if len(answer.split()) < 4 or _leans(answer):
+    if len(answer.split()) < 4 or _leans(answer) or source.statement.lead or _PROVIDED.match(answer):
         return
     s, phrase = ask.subject, ask.verb_phrase
     if ask.clause.negated:
@@ -93,6 +96,8 @@ def _unless(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> I
             f"Is there any case in which {s} may {phrase}",
             f"When can {s} {phrase}",
         ]
+        if ask.clause.verb == "be" and not ask.clause.passive:
+            questions = [f"What must be true of {s} to {phrase}", f"What does it take for {s} to {phrase}"]
     else:
         do = "do" if ask.plural else "does"
         questions = [

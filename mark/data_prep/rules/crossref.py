@@ -25,7 +25,7 @@ _THING = re.compile(
 _NO_NOUN = re.compile(
     r"\b(?:the|any|each|an?|its|their|those|all|shall|may|must|and|or|to|of|in|for|by|with|on|that|which|is|are|be|"
     r"not|such|out|as|carried|taken|processed|subject|established|designated|first|second|third|provided|having)\b|"
-    r"^(?:[a-z]+ly )?(?:[a-z]+ed)$"
+    r"ed$"
 )
 # Nouns that say nothing without their provision.
 _BARE_NOUN = re.compile(

@@ -35,14 +35,14 @@ _CONTENTS = (
 )
 _NO_OBJECT = word_set(
     "be have ensure apply consist act comply give pay refer take make put bring come remain become "
-    "constitute form mean do lay set comprise hold endeavour"
+    "constitute form mean do lay set comprise hold endeavour cause"
 )
 
 
 # A noun that calls for what was cut: `verify the compliance [with Article 60]`.
 _INCOMPLETE = re.compile(
     r"(?:compliance|conformity|access|regard|respect|agreement|power|right|ability|opportunity|need|attention|"
-    r"effect|account|matters?|account|measures|steps|information)$"
+    r"effect|account|matters?|along|measures|steps|information)$"
 )
 
 
@@ -197,7 +197,7 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         anchor = f"{tail} {conditions[0]}".strip()
     elif not tail and _news(source.topic, ask.subject):
         anchor = rng.choice(
-            [f"as regards {source.topic}", f"in relation to {source.topic}", f"on {source.topic}"]
+            [f"as regards {source.topic}", f"in relation to {source.topic}"]
         )
     if len(content_words(anchor)) < 1 and len(content_words(ask.subject)) < 3:
         return

@@ -85,9 +85,10 @@ def _age(source: Source, topic: str) -> Iterator[Draft]:
     questions = (
         f"What age limit applies to {matter}",
         f"What is the age requirement for {matter}",
-        f"Which age matters for {matter}",
-        f"At what age does the rule on {matter} apply",
+        f"What age do the rules on {matter} set",
     )
+    if " to " in span(match):
+        questions = (f"Which ages are covered by the rules on {matter}", f"For which age does {matter} hold")
     yield _short(source, questions, span(match), f"age {matter}", f"{matter} age limit")
 
 
