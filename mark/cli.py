@@ -140,7 +140,9 @@ def data_prep(
 @app.command()
 def rules(
     sample: Annotated[int, typer.Option(min=1, help="Kept examples of each family.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="CSV to write them to; without it a table is printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV to write them to; without it a table is printed.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the examples; by default data/.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other examples.")] = 0,
 ) -> None:

@@ -85,9 +85,16 @@ def _wordings(draft: Draft, source: Source, rule: str, rng: random.Random) -> li
         question = _reworded(bare, draft, source, rng, terse)
         result.append(
             Candidate(
-                question, fold(draft.answer), draft.style, rule, _quote(draft, source),
-                draft.chunk or source.chunk, variant, "", draft.keep,
-            )  # fmt: skip
+                question,
+                fold(draft.answer),
+                draft.style,
+                rule,
+                _quote(draft, source),
+                draft.chunk or source.chunk,
+                variant,
+                "",
+                draft.keep,
+            )
         )
     return result
 

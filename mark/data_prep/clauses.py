@@ -189,7 +189,8 @@ def _parse_main(text: str) -> Clause | None:
     if duty:
         return _predicate(duty.group("who"), "must", text[duty.end() :], text)
     banned = re.match(
-        r"^[Ii]t (?:is|shall be) (?:unlawful|an offen[cs]e|prohibited|illegal|forbidden) for (?P<who>[^,]{3,60}?) to (?=[a-z])",
+        r"^[Ii]t (?:is|shall be) (?:unlawful|an offen[cs]e|prohibited|illegal|forbidden) for "
+        r"(?P<who>[^,]{3,60}?) to (?=[a-z])",
         text,
     )
     if banned:

@@ -1,5 +1,4 @@
-"""Questions that a document nearly answers: the right matter with another actor, a detail that no passage gives,
-a provision that does not exist.
+"""Questions that a document nearly answers: another actor, a missing detail, a provision that is not there.
 
 Each is checked against the whole corpus by its key terms, so that no passage answers it.
 """
@@ -51,7 +50,8 @@ _DETAILS = (
             "By what date must {s} {vp}",
             "How quickly must {s} {vp}",
         ),
-        rf"{TIME}|{DATE}|\bdelay|immediately|promptly|forthwith|as soon as|deadline|time[- ]limit|period|timely|due course",
+        rf"{TIME}|{DATE}|\bdelay|immediately|promptly|forthwith|as soon as|deadline|time[- ]limit|"
+        rf"period|timely|due course",
     ),
     _Detail(
         ("How often must {s} {vp}", "At what intervals must {s} {vp}", "How many times a year must {s} {vp}"),
@@ -100,6 +100,23 @@ _DETAILS = (
         ("For how many years must {s} keep proof of {ing}", "How long must {s} keep files about {ing}"),
         rf"{TIME}|\b(?:cop(?:y|ies)|keep|kept|retain\w*|records?|period)\b",
     ),
+)
+
+
+_ACTOR_WORDINGS = {
+    "must": (
+        "When must {s} {vp}",
+        "How must {s} {vp}",
+        "Why must {s} {vp}",
+        "What happens if {s} {fail} to {vp}",
+    ),
+    "may": ("When may {s} {vp}", "Under which conditions may {s} {vp}", "Why may {s} {vp}"),
+}
+_SECTION_WORDINGS = (
+    "What does {k} {n} of {d} say",
+    "What is the subject of {k} {n} of {d}",
+    "Who must comply with {k} {n} of {d}",
+    "Which duties does {k} {n} of {d} lay down",
 )
 
 
@@ -181,24 +198,32 @@ def _actors(sources: Sequence[Source]) -> dict[str, list[str]]:
         subject = source.subject(4)
         if subject is not None and is_agent(subject) and re.match(r"(?:the |[A-Za-z-]+s\b|[A-Z])", subject):
             found[source.chunk.document][subject] += 1
-    frequent = {d: sorted((s for s, n in actors.items() if n > 1), key=lambda s: -actors[s]) for d, actors in found.items()}
+    frequent = {
+        d: sorted((s for s, n in actors.items() if n > 1), key=lambda s: -actors[s])
+        for d, actors in found.items()
+    }
     return defaultdict(list, frequent)
 
 
-def _other_actor(source: Source, ask: Ask, actors: list[str], terms: Terms, rng: random.Random) -> NearMiss | None:
+def _other_actor(
+    source: Source, ask: Ask, actors: list[str], terms: Terms, rng: random.Random
+) -> NearMiss | None:
     """The duty of one asked of another whom no passage names together with it."""
-    asks = {"must": ("When must {s} {vp}", "How must {s} {vp}", "Why must {s} {vp}", "What happens if {s} {fail} to {vp}"),
-            "may": ("When may {s} {vp}", "Under which conditions may {s} {vp}", "Why may {s} {vp}")}  # fmt: skip
     for actor in rng.sample(actors, min(len(actors), 6)):
-        if set(map(_stem, content_words(actor))) & set(map(_stem, content_words(f"{ask.subject} {ask.verb_phrase}"))):
+        if set(map(_stem, content_words(actor))) & set(
+            map(_stem, content_words(f"{ask.subject} {ask.verb_phrase}"))
+        ):
             continue
         if terms.holding(f"{actor} {ask.verb_phrase}", missing=1) & terms.holding(actor):
             continue
-        wording = rng.choice(asks[ask.clause.modal])
+        wording = rng.choice(_ACTOR_WORDINGS[ask.clause.modal])
         plural = verbs.is_plural(actor)
         bare = wording.format(s=actor, vp=ask.verb_phrase, fail="fail" if plural else "fails")
         name = _stems_pattern(actor)
-        return NearMiss(finish(bare, source.names, rng), re.compile(f"(?is)(?=.*{name})(?=.*{_stems_pattern(ask.verb_phrase)})"))
+        return NearMiss(
+            finish(bare, source.names, rng),
+            re.compile(f"(?is)(?=.*{name})(?=.*{_stems_pattern(ask.verb_phrase)})"),
+        )
     return None
 
 
@@ -215,14 +240,19 @@ def _missing_detail(source: Source, ask: Ask, terms: Terms, rng: random.Random) 
         if any(told.search(terms.texts[index]) for index in related):
             continue
         bare = rng.choice(detail.wordings).format(
-            s=ask.subject, vp=ask.verb_phrase, ing=verbs.gerund(ask.verb_phrase), do="do" if ask.plural else "does",
+            s=ask.subject,
+            vp=ask.verb_phrase,
+            ing=verbs.gerund(ask.verb_phrase),
+            do="do" if ask.plural else "does",
             fail="fail" if ask.plural else "fails",
-        )  # fmt: skip
+        )
         return NearMiss(finish(bare, source.names, rng), told)
     return None
 
 
-def _absent_section(source: Source, terms: Terms, gone: set[tuple[str, str]], rng: random.Random) -> NearMiss | None:
+def _absent_section(
+    source: Source, terms: Terms, gone: set[tuple[str, str]], rng: random.Random
+) -> NearMiss | None:
     """A number beyond the document's last one."""
     document = source.chunk.document
     for (owner, kind), last in sorted(terms.last_section.items()):
@@ -234,10 +264,7 @@ def _absent_section(source: Source, terms: Terms, gone: set[tuple[str, str]], rn
             continue
         gone.add((document, number))
         name = rng.choice(source.names.names)
-        wording = rng.choice(
-            ["What does {k} {n} of {d} say", "What is the subject of {k} {n} of {d}", "Who must comply with {k} {n} of {d}",
-             "Which duties does {k} {n} of {d} lay down"]
-        )  # fmt: skip
+        wording = rng.choice(_SECTION_WORDINGS)
         return NearMiss(wording.format(k=kind, n=number, d=name) + "?", cited)
     return None
 

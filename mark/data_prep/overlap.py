@@ -41,7 +41,10 @@ def longest_run(first: list[str], second: list[str]) -> int:
     best = 0
     above = [0] * (len(second) + 1)
     for word in first:
-        row = [0] + [before + 1 if word == other else 0 for (before, _), other in zip(pairwise(above), second, strict=True)]
+        row = [0] + [
+            before + 1 if word == other else 0
+            for (before, _), other in zip(pairwise(above), second, strict=True)
+        ]
         best = max(best, *row)
         above = row
     return best

@@ -36,7 +36,8 @@ _PLACE = (
 )
 # A cross-reference with what introduces it: `, referred to in points (a) and (b) of Article 9(1),`.
 _REFERENCE = re.compile(
-    rf",? ?(?<![A-Za-z])(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on the basis of|by "
+    rf",? ?(?<![A-Za-z])(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on "
+    rf"the basis of|by "
     rf"virtue of)"
     rf"|pursuant to|in accordance with|under|within the meaning of|in line with|as required by|in|by|"
     rf"for in) {_PLACE},?"
@@ -169,14 +170,18 @@ _LOST_PARTICIPLE = re.compile(
     r"established|drawn up|concluded)$"
 )
 _WIDE = re.compile(
-    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |its |their )(?:\w+ ){0,2}[\w-]+s$"
+    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |"
+    r"its |their )(?:\w+ ){0,2}[\w-]+s$"
 )
 
 
 def _too_wide(main: str, whole: str) -> bool:
     """Whether a phrase without its relative clause says more than the law: `any activities [that ...]`."""
     rest = whole[len(main) :]
-    return re.match(r" (?:that|which|who|whose|whom|where) ", rest) is not None and _WIDE.search(main) is not None
+    return (
+        re.match(r" (?:that|which|who|whose|whom|where) ", rest) is not None
+        and _WIDE.search(main) is not None
+    )
 
 
 def _without_tail(text: str) -> str:
@@ -298,7 +303,8 @@ _BARE_ACT = re.compile(
 )
 _BAD_END = re.compile(
     r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b|"
-    r"\b(?:in|of|to|by|with|for|as), and\b|[a-z], [a-z-]+[ ?.]*$|\b(?:themselves|itself|each other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
+    r"\b(?:in|of|to|by|with|for|as), and\b|[a-z], [a-z-]+[ ?.]*$|\b(?:themselves|itself|each "
+    r"other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
 )
 
 

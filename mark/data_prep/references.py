@@ -12,15 +12,21 @@ from mark.records import Chunk
 
 _UNIT = r"(?:[Aa]rticle|[Ss]ection|[Cc]lause|[Rr]ule|[Ss]ec\.|§)"
 _NUMBER = r"\d+[A-Z]{0,3}(?:\.\d+)*"
-_OWN = r"(?: (?:of|in) (?:this|the) (?:Regulation|Directive|Act|Constitution|Agreement|Law|Code|Contract|Lease|Policy))?"
+_OWN = (
+    r"(?: (?:of|in) (?:this|the) (?:Regulation|Directive|Act|Constitution|Agreement|Law|Code|Contract|Lease|"
+    r"Policy))?"
+)
 # Another document's provision, or several provisions at once.
 _FOREIGN = (
-    r"(?!\w|[.]\d|\()(?! ?(?:,|and|or|to|of|TFEU|TEU|ECHR) ?(?:paragraphs?|points?|[Aa]rticles?|[Ss]ections?|\(|\d|"
-    r"(?:Council |Delegated |Implementing )?(?:Regulation|Directive|Decision|Framework)|the Treaty|the Charter|"
+    r"(?!\w|[.]\d|\()(?! ?(?:,|and|or|to|of|TFEU|TEU|ECHR) ?(?:paragraphs?|points?|[Aa]rticles?|"
+    r"[Ss]ections?|\(|\d|"
+    r"(?:Council |Delegated |Implementing )?(?:Regulation|Directive|Decision|Framework)|the Treaty|"
+    r"the Charter|"
     r"the (?:[A-Z]\w+ )+Act|that|those|[A-Z]))"
 )
 _LONG = re.compile(
-    rf"\b{_UNIT} ?(?P<number>{_NUMBER})(?P<inner>(?:\(\w{{1,4}}\))*){_OWN}{_FOREIGN}(?! TFEU| TEU|, (?:point|paragraph))"
+    rf"\b{_UNIT} ?(?P<number>{_NUMBER})(?P<inner>(?:\(\w{{1,4}}\))*){_OWN}{_FOREIGN}(?! TFEU| TEU|, "
+    rf"(?:point|paragraph))"
 )
 _SHORT = re.compile(
     rf"\b(?:[Pp]aragraph|[Ss]ub-?section|[Cc]lause|[Ss]ub-clause) (?P<inner>\(\w{{1,3}}\)|\d{{1,2}})"

@@ -35,12 +35,20 @@ _NUMBER = re.compile(
 _NAME = re.compile(r"(?<=[a-z,:'’] )[A-Z][\w’'-]*|\b[A-Z]{2,}\w*\b")
 _QUOTED = re.compile(r"[‘'“\"]([^’'”\"]{2,60})[’'”\"]")
 _MODALITY = {
-    "must": r"\b(?:must|shall|should|ha(?:s|ve) to|needs? to|required|obliged|supposed|duty|obligations?|mandatory|responsible)\b",
+    "must": r"\b(?:must|shall|should|ha(?:s|ve) to|needs? to|required|obliged|supposed|duty|"
+    r"obligations?|mandatory|responsible)\b",
     "may": r"\b(?:may|can|could|allowed|permitted|entitled|power|powers|right|rights|authority to)\b",
 }
-_NEGATION = re.compile(r"\b(?:not|no|never|none|nobody|without|unless|except\w*|barred|forbidden|banned|cannot|prohibited)\b", re.I)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|nobody|without|unless|except\w*|barred|forbidden|banned|cannot|prohibited)\b",
+    re.I,
+)
 _KINDS = (
-    ("how many", r"how (?:many|much|high|long|often|soon|quickly|frequently)|(?:within|by|until|from|since|as of) (?:what|which|when)|when|deadline|time limit"),
+    (
+        "how many",
+        r"how (?:many|much|high|long|often|soon|quickly|frequently)|(?:within|by|until|from|since|"
+        r"as of) (?:what|which|when)|when|deadline|time limit",
+    ),
     ("who", r"who|whom|whose|which (?:body|authority|institution|party)"),
     ("where", r"where"),
     ("why", r"why|purpose|reason|aim|what end"),
@@ -56,15 +64,24 @@ def fault(question: str, rewritten: str, keep: str = "") -> str | None:
         keep: A part that must stand in both.
     """
     same = rewritten.strip().lower().rstrip("?") == question.strip().lower().rstrip("?")
-    if same or not rewritten.endswith("?") or rewritten.count("?") > 1 or re.search(r"[.!:] [A-Z]|\n", rewritten):
+    if (
+        same
+        or not rewritten.endswith("?")
+        or rewritten.count("?") > 1
+        or re.search(r"[.!:] [A-Z]|\n", rewritten)
+    ):
         return "no_single_question"
     if _found(_NUMBER, question) != _found(_NUMBER, rewritten):
         return "numbers"
-    if _found(_NAME, question) != _found(_NAME, rewritten) or _found(_QUOTED, question) - _found(_QUOTED, rewritten):
+    if _found(_NAME, question) != _found(_NAME, rewritten) or _found(_QUOTED, question) - _found(
+        _QUOTED, rewritten
+    ):
         return "names"
     if keep and keep.lower() not in rewritten.lower():
         return "names"
-    if _modality(question) != _modality(rewritten) or bool(_NEGATION.search(question)) != bool(_NEGATION.search(rewritten)):
+    if _modality(question) != _modality(rewritten) or bool(_NEGATION.search(question)) != bool(
+        _NEGATION.search(rewritten)
+    ):
         return "modality"
     if _kind(question) != _kind(rewritten):
         return "what_is_asked"
@@ -91,7 +108,9 @@ def _kind(text: str) -> str:
     return next((name for name, words in _KINDS if re.search(rf"\b(?:{words})\b", text, re.I)), "what")
 
 
-def reworded(candidates: Sequence[Candidate], rewrite: Rewrite, limit: int, settings: DataPrep) -> list[Candidate]:
+def reworded(
+    candidates: Sequence[Candidate], rewrite: Rewrite, limit: int, settings: DataPrep
+) -> list[Candidate]:
     """Put the first candidates into the model's words where these can be believed.
 
     Args:
@@ -144,7 +163,9 @@ class LocalRewriter:
         encoded = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
             ids = self._model.generate(**encoded, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
-        written = self._tokenizer.batch_decode(ids[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+        written = self._tokenizer.batch_decode(
+            ids[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True
+        )
         return [text.strip() for text in written]
 
     def _prompt(self, question: str) -> str:

@@ -72,7 +72,12 @@ class Ask:
     def ask(self, wh: str, rng: random.Random) -> str:
         """`When` -> `When must the controller notify the breach to the supervisory authority`."""
         clause = self.clause
-        if clause.verb == "be" and clause.negated and not clause.passive and self.verb_phrase.startswith("be "):
+        if (
+            clause.verb == "be"
+            and clause.negated
+            and not clause.passive
+            and self.verb_phrase.startswith("be ")
+        ):
             return f"{wh} {_be(self.plural)} {self.subject} not {self.verb_phrase[3:]}".strip()
         duty = self.duty(rng)
         phrase = self.verb_phrase
@@ -223,7 +228,9 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
 
 
 _CAUSATIVE = word_set("cause deem enable require permit allow empower authorise oblige entitle direct")
-_GIVING = word_set("supply provide submit give send communicate forward transmit")  # what is given must be named
+_GIVING = word_set(
+    "supply provide submit give send communicate forward transmit"
+)  # what is given must be named
 _LIGHT_VERBS = word_set("be have take give make do lay set put bring come")
 _OPENERS = word_set(
     """we who what when where which how why whose whom under on in for by to may must can is are does do

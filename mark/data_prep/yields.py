@@ -92,5 +92,14 @@ def write_reading_list(examples: Sequence[Example], path: Path) -> None:
         writer.writerow(COLUMNS)
         for row in examples:
             writer.writerow(
-                [row.rule_id, row.question, row.answer, row.quote or "", row.document or "", row.section or "", "", ""]
+                [
+                    row.rule_id,
+                    row.question,
+                    row.answer,
+                    row.quote or "",
+                    row.document or "",
+                    row.section or "",
+                    "",
+                    "",
+                ]
             )

@@ -39,7 +39,9 @@ def test_near_misses_are_answered_by_no_passage() -> None:
     assert len({miss.question for miss in made}) > 12
     for miss in made:
         assert miss.forbidden is not None
-        assert not any(miss.forbidden.search(f"{c.heading} {c.text}") for c in CORPUS if "Article" in miss.question)
+        assert not any(
+            miss.forbidden.search(f"{c.heading} {c.text}") for c in CORPUS if "Article" in miss.question
+        )
 
 
 def test_another_actor_is_one_whom_no_passage_names_with_the_duty() -> None:
@@ -47,7 +49,11 @@ def test_another_actor_is_one_whom_no_passage_names_with_the_duty() -> None:
     shared = [SUPPLIER, AGENCY, both]
     questions = [m.question for seed in range(30) for m in near_misses(sources(shared), Terms(shared), seed)]
     assert questions
-    assert not [q for q in questions if re.search(r"(?i)(?:when|how|why) (?:must|may) the agency (?:store|keep)|if the agency fails to", q)]
+    assert not [
+        q
+        for q in questions
+        if re.search(r"(?i)(?:when|how|why) (?:must|may) the agency (?:store|keep)|if the agency fails to", q)
+    ]
 
 
 def test_a_detail_that_the_section_gives_is_not_asked() -> None:
@@ -55,7 +61,9 @@ def test_a_detail_that_the_section_gives_is_not_asked() -> None:
     corpus = [timed, AGENCY]
     questions = [m.question for seed in range(30) for m in near_misses(sources([timed]), Terms(corpus), seed)]
     assert questions
-    assert not [q for q in questions if re.search(r"(?i)how many days|deadline|by what date|how quickly|how often", q)]
+    assert not [
+        q for q in questions if re.search(r"(?i)how many days|deadline|by what date|how quickly|how often", q)
+    ]
 
 
 def test_numbers_beyond_the_last_article() -> None:

@@ -9,20 +9,30 @@ from tests.data_prep.test_candidates import candidate
 
 
 def test_longest_run_by_hand() -> None:
-    assert longest_run("a b c d".split(), "x b c y c d".split()) == 2
-    assert longest_run("a b a b".split(), "b a b a".split()) == 3
+    assert longest_run(["a", "b", "c", "d"], ["x", "b", "c", "y", "c", "d"]) == 2
+    assert longest_run(["a", "b", "a", "b"], ["b", "a", "b", "a"]) == 3
     assert longest_run([], ["a"]) == 0
 
 
 def test_overlap_counts_content_words_and_the_run() -> None:
     # supplier, repair, defective, goods stand in the sentence, quickly does not: 4 of 5.
-    found = overlap("How quickly must the supplier repair defective goods?", "The supplier shall repair defective goods in May.")
+    found = overlap(
+        "How quickly must the supplier repair defective goods?",
+        "The supplier shall repair defective goods in May.",
+    )
     assert found.share == pytest.approx(4 / 5)
     assert found.run == 3  # repair defective goods
 
 
 def test_a_defined_term_is_no_repetition() -> None:
-    assert overlap("What is 'the night supplier of goods'?", "‘night supplier of goods’ means a person", "the night supplier of goods").run == 0
+    assert (
+        overlap(
+            "What is 'the night supplier of goods'?",
+            "‘night supplier of goods’ means a person",
+            "the night supplier of goods",
+        ).run
+        == 0
+    )
 
 
 def test_a_question_that_copies_its_source_is_dropped() -> None:

@@ -32,14 +32,19 @@ def test_section_numbers() -> None:
 
 
 ORIGIN = chunk("The supplier shall send the notice referred to in Article 2(1).", "Article 1")
-TARGET = chunk("1. The buyer may give a notice of defects. It is free. 2. The agency keeps a list.", "Article 2")
+TARGET = chunk(
+    "1. The buyer may give a notice of defects. It is free. 2. The agency keeps a list.", "Article 2"
+)
 
 
 def test_a_reference_finds_the_whole_paragraph() -> None:
     same = {ORIGIN.chunk_id: "train", TARGET.chunk_id: "train"}
     [reference] = references(ORIGIN.text)
     found = Provisions([ORIGIN, TARGET], same).find(reference, ORIGIN)
-    assert [statement.text for _, statement in found] == ["The buyer may give a notice of defects.", "It is free."]
+    assert [statement.text for _, statement in found] == [
+        "The buyer may give a notice of defects.",
+        "It is free.",
+    ]
 
 
 def test_a_reference_does_not_leave_its_split() -> None:
@@ -50,6 +55,12 @@ def test_a_reference_does_not_leave_its_split() -> None:
 
 
 def test_a_number_that_two_sections_share_is_not_followed() -> None:
-    twins = [chunk("A notice is given.", "Chapter I Section 2"), chunk("A notice is kept.", "Chapter II Section 2")]
+    twins = [
+        chunk("A notice is given.", "Chapter I Section 2"),
+        chunk("A notice is kept.", "Chapter II Section 2"),
+    ]
     [reference] = references("the notice referred to in section 2")
-    assert Provisions([ORIGIN, *twins], {c.chunk_id: "train" for c in [ORIGIN, *twins]}).find(reference, ORIGIN) == []
+    assert (
+        Provisions([ORIGIN, *twins], {c.chunk_id: "train" for c in [ORIGIN, *twins]}).find(reference, ORIGIN)
+        == []
+    )

@@ -34,7 +34,10 @@ def test_what_survives(rewritten: str, why: str | None) -> None:
 
 
 def test_a_kept_part_must_stay() -> None:
-    assert fault("What is a night supplier of goods?", "What is a nightly supplier of goods?", "night supplier") == "names"
+    assert (
+        fault("What is a night supplier of goods?", "What is a nightly supplier of goods?", "night supplier")
+        == "names"
+    )
 
 
 def _script(answers: dict[str, str]) -> tuple[list[str], object]:
@@ -58,7 +61,11 @@ def test_only_believable_rewritings_replace_their_question() -> None:
         }
     )
     done: list[Candidate] = reworded([first, second, third], rewrite, 2, settings())  # type: ignore[arg-type]
-    assert [c.question for c in done] == ["How soon does the supplier have to mend goods?", second.question, third.question]
+    assert [c.question for c in done] == [
+        "How soon does the supplier have to mend goods?",
+        second.question,
+        third.question,
+    ]
     assert seen == [first.question, second.question]
     assert [c.answer for c in done] == ["within thirty days"] * 3
 

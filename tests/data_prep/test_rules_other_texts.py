@@ -48,14 +48,20 @@ def test_a_ban_is_read_as_one() -> None:
 
 
 def test_contract_verbs_are_duties() -> None:
-    for text in ("The Tenant will pay the rent.", "The Tenant agrees to pay the rent.", "The Tenants agree to pay rent."):
+    for text in (
+        "The Tenant will pay the rent.",
+        "The Tenant agrees to pay the rent.",
+        "The Tenants agree to pay rent.",
+    ):
         clause = parse(text)
         assert clause is not None and clause.modal == "must" and clause.verb == "pay"
 
 
 def test_lists_of_a_contract() -> None:
     text = "The report shall include: (a) the number of users; (b) the amount due; and (c) the date of each payment."
-    assert answers("listing", text) == {"(a) the number of users; (b) the amount due; and (c) the date of each payment"}
+    assert answers("listing", text) == {
+        "(a) the number of users; (b) the amount due; and (c) the date of each payment"
+    }
 
 
 def test_a_relative_clause_that_narrows_is_not_dropped() -> None:
@@ -64,6 +70,8 @@ def test_a_relative_clause_that_narrows_is_not_dropped() -> None:
 
 
 def test_a_list_item_of_a_statute_keeps_its_own_question() -> None:
-    source = chunk("The landlord must: (a) repair the roof of the building; (b) insure the building against fire.")
+    source = chunk(
+        "The landlord must: (a) repair the roof of the building; (b) insure the building against fire."
+    )
     [(_, found)] = chunk_sources([source], CASING)
     assert [s.clause.verb for s in found if s.clause is not None] == ["repair", "insure"]

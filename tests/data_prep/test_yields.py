@@ -27,7 +27,10 @@ def test_yields_by_hand() -> None:
 def test_table() -> None:
     nothing = Count(asked=2, kept=0, kept_without_passage=0, dropped={"dangling": 2})
     table = yield_table({"purpose": nothing, "amount": COUNT})
-    assert table.splitlines()[2:] == ["| amount | 20 | 15 | 10 | 6 | 60 % |", "| purpose | 2 | 0 | 0 | 0 | - |"]
+    assert table.splitlines()[2:] == [
+        "| amount | 20 | 15 | 10 | 6 | 60 % |",
+        "| purpose | 2 | 0 | 0 | 0 | - |",
+    ]
 
 
 def _rows() -> list[Example]:

@@ -149,7 +149,10 @@ def is_agent(text: str) -> bool:
     """Whether a noun phrase names a body or person."""
     if re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing|both|all)\b", text):
         return False
-    if re.search(r"\b(?:Bill|Ordinance|Proclamation|Resolution|Treaty|Annex|AI systems?|AI models?)$|^AI systems?\b", text):
+    if re.search(
+        r"\b(?:Bill|Ordinance|Proclamation|Resolution|Treaty|Annex|AI systems?|AI models?)$|^AI systems?\b",
+        text,
+    ):
         return False
     if re.search(r"(?:\bAct|\b[Ll]aw|[Cc]odes? of \w+|\border|\breport|\bacting)$", text):
         return False

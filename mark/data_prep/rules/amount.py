@@ -176,7 +176,13 @@ def _by_topic(source: Source) -> Iterator[Draft]:
     text = source.statement.text
     found = [(p, m) for p in (_DEADLINE, _EVERY, _PERIOD) if (m := p.search(text))]
     spans = re.findall(f"{TIME}|{DATE}", source.chunk.text)
-    if not source.topic or len(found) != 1 or len(spans) != 1 or source.statement.cut or source.statement.lead:
+    if (
+        not source.topic
+        or len(found) != 1
+        or len(spans) != 1
+        or source.statement.cut
+        or source.statement.lead
+    ):
         return
     if not set(content_words(source.topic)) & set(content_words(text)) or _ASIDE.match(text):
         return

@@ -26,25 +26,40 @@ _DAY = (
     rf"{_MONTH} \d{{4}}|(?:1[5-9]|20)\d{{2}})"
 )
 _SUBJECT = r"(?P<subject>(?:The |A |An |Each |All |This [A-Z]\w+|[A-Z])[^,;:()]{1,90}?)"
-_BE = re.compile(rf"^{_SUBJECT} (?P<aux>was|were|is|are|will be|has been|have been|had been) (?P<rest>[a-z0-9].+)$")
+_BE = re.compile(
+    rf"^{_SUBJECT} (?P<aux>was|were|is|are|will be|has been|have been|had been) (?P<rest>[a-z0-9].+)$"
+)
 _PAST = re.compile(rf"^{_SUBJECT} (?P<verb>[a-z]+ed) (?P<rest>.+)$")
 _HAVE = re.compile(
-    rf"^{_SUBJECT} (?P<verb>has|have|had|employs?|comprises?|contains?|owns?|operates?) (?P<answer>(?:more than |at least |"
+    rf"^{_SUBJECT} (?P<verb>has|have|had|employs?|comprises?|contains?|owns?|operates?) "
+    rf"(?P<answer>(?:more than |at least |"
     rf"about |some )?{N}) (?P<noun>(?:[a-z-]+ ){{0,2}}[a-z-]+s)\b(?P<rest>.*)$"
 )
-_WHEN = re.compile(rf"(?:^| )(?P<answer>(?:on|in|since|from|until|by|before|as of|with effect from) {_DAY})(?=[,;. ]|$)")
-_BY = re.compile(r" by (?P<answer>(?:the |an? )?[A-Z][^,;:()]*?)(?= (?:and (?:shall|such|is|are|was|[a-z]+ed)|in|on|at|for|to|under|from|with|as|within|pursuant|who|which|by)\b|$)")
-_WHERE = re.compile(r" (?P<answer>(?:in|at) [A-Z][\w’'-]+(?: (?:(?:of|the|de|and) )*[A-Z][\w’'-]+)*)(?=[,;.]| [a-z]|$)")
+_WHEN = re.compile(
+    rf"(?:^| )(?P<answer>(?:on|in|since|from|until|by|before|as of|with effect from) {_DAY})(?=[,;. ]|$)"
+)
+_BY = re.compile(
+    r" by (?P<answer>(?:the |an? )?[A-Z][^,;:()]*?)(?= (?:and (?:shall|such|is|are|was|[a-z]+ed)|in|"
+    r"on|at|for|to|under|from|with|as|within|pursuant|who|which|by)\b|$)"
+)
+_WHERE = re.compile(
+    r" (?P<answer>(?:in|at) [A-Z][\w’'-]+(?: (?:(?:of|the|de|and) )*[A-Z][\w’'-]+)*)(?=[,;.]| [a-z]|$)"
+)
 _NO_PLACE = re.compile(
-    r"(?:in|at) (?:Part|Articles?|Sections?|Annex|Schedule|Chapters?|Title|Union|Member|Directives?|Regulations?|Table|"
+    r"(?:in|at) (?:Part|Articles?|Sections?|Annex|Schedule|Chapters?|Title|Union|Member|Directives?|"
+    r"Regulations?|Table|"
     r"Form|Act|Council|Parliament|Rule|Appendix|English|French|Hindi|Clause|[A-Z]+\b)"
 )
 _LEANS = re.compile(
-    r"(?i)^(?:the (?:following|said|same|former|latter|above|first|second)|no|nothing|such|there|it|he|she|they|if|"
+    r"(?i)^(?:the (?:following|said|same|former|latter|above|first|second)|no|nothing|such|there|it|"
+    r"he|she|they|if|"
     r"when|where|whenever|after|before|until|unless|on|at|in|for|by|with|to|from|as|subject|provided|notwithstanding|"
     r"further|references?|the references?|any reference|nothing|what|that|this|these|those)\b"
 )
-_THERE = re.compile(r"^There (?:shall be|is|must be|will be) (?P<answer>(?:an?|the) (?:[\w-]+ ){1,8}?)(?P<rest>(?:for|in|at) (?:each|every|the|all) .+)$")
+_THERE = re.compile(
+    r"^There (?:shall be|is|must be|will be) (?P<answer>(?:an?|the) (?:[\w-]+ "
+    r"){1,8}?)(?P<rest>(?:for|in|at) (?:each|every|the|all) .+)$"
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,13 @@ def _participle_first(before: str) -> bool:
 
 def _more_words(wh: str, answer: str, fact: _Fact, before: str) -> tuple[str, ...]:
     if wh == "When" and answer.split()[0] in ("on", "in"):
-        opener = "In which year" if re.fullmatch(r"in \d{4}", answer) else "On what date" if answer.startswith("on") else "When"
+        opener = (
+            "In which year"
+            if re.fullmatch(r"in \d{4}", answer)
+            else "On what date"
+            if answer.startswith("on")
+            else "When"
+        )
         return (fact.asked(opener, before),)
     if wh == "Where":
         return (fact.asked("In which place", before),)
@@ -124,7 +145,13 @@ def _more_words(wh: str, answer: str, fact: _Fact, before: str) -> tuple[str, ..
 
 def _when_word(answer: str) -> str:
     first = answer.split()[0]
-    return {"since": "Since when", "from": "From when", "until": "Until when", "by": "By when", "as": "As of when"}.get(first, "When")
+    return {
+        "since": "Since when",
+        "from": "From when",
+        "until": "Until when",
+        "by": "By when",
+        "as": "As of when",
+    }.get(first, "When")
 
 
 def _of_past(source: Source, text: str) -> Iterator[Draft]:
@@ -138,7 +165,10 @@ def _of_past(source: Source, text: str) -> Iterator[Draft]:
     if when is None:
         return
     before = f" {match.group('rest')}"[: when.start()].strip(" ,")
-    if re.search(r"\b(?:and|or|which|who|that|if)\b|,|^(?:in|by|to|with)\b", before) or len(before.split()) > 14:
+    if (
+        re.search(r"\b(?:and|or|which|who|that|if)\b|,|^(?:in|by|to|with)\b", before)
+        or len(before.split()) > 14
+    ):
         return
     answer = clean_answer(when.group("answer"))
     questions = (f"{_when_word(answer)} did {subject} {base} {before}".strip(),)
@@ -150,14 +180,22 @@ def _of_number(source: Source, text: str) -> Iterator[Draft]:
     """`The fund holds 120 properties`: how many properties?"""
     match = _HAVE.match(text)
     subject = _subject(source, match.group("subject")) if match else None
-    if match is None or subject is None or match.group("noun").split()[-1] in ("rights", "years", "days", "months", "hours"):
+    if (
+        match is None
+        or subject is None
+        or match.group("noun").split()[-1] in ("rights", "years", "days", "months", "hours")
+    ):
         return
     verb = match.group("verb")
     do = "did" if verb == "had" else "do" if verbs.is_plural(subject) else "does"
     base = {"has": "have", "had": "have"}.get(verb, re.sub(r"s$", "", verb))
     rest = brief(match.group("rest").strip(), 8) or ""
     question = f"How many {match.group('noun')} {do} {subject} {base} {rest}".strip()
-    yield _draft(source, (question, f"What number of {match.group('noun')} {do} {subject} {base} {rest}".strip()), match.group("answer"))
+    yield _draft(
+        source,
+        (question, f"What number of {match.group('noun')} {do} {subject} {base} {rest}".strip()),
+        match.group("answer"),
+    )
 
 
 def _of_complement(source: Source) -> Iterator[Draft]:
@@ -167,16 +205,28 @@ def _of_complement(source: Source) -> Iterator[Draft]:
         return
     subject = _subject(source, clause.subject)
     rest = brief(clause.rest, 12)
-    if subject is None or not rest or dangles(rest) or re.match(r"(?:that|to|in|of|for|as|on|at|by|not|such)\b", rest):
+    if (
+        subject is None
+        or not rest
+        or dangles(rest)
+        or re.match(r"(?:that|to|in|of|for|as|on|at|by|not|such)\b", rest)
+    ):
         return
     if re.search(r"\d|\b(?:effective|proportionate|considered|void)\b", rest) or len(content_words(rest)) < 2:
         return
     be = {"must": "must be", "may": "may be", "right": "may be"}.get(clause.modal, "is")
     if is_agent(clause.subject) and len(clause.subject.split()) <= 10:
-        questions = (f"Who {be} {rest}", f"Who is {rest}") if clause.modal == "must" else (f"Who {be} {rest}",)
+        questions = (
+            (f"Who {be} {rest}", f"Who is {rest}") if clause.modal == "must" else (f"Who {be} {rest}",)
+        )
         yield _draft(source, questions, clean_answer(clause.subject))
         return
-    if rest != clause.rest or len(content_words(subject)) < 2 or clause.modal != "must" or not re.match(r"[A-Z]|(?:the|an?) ", rest):
+    if (
+        rest != clause.rest
+        or len(content_words(subject)) < 2
+        or clause.modal != "must"
+        or not re.match(r"[A-Z]|(?:the|an?) ", rest)
+    ):
         return
     plural = "are" if verbs.is_plural(subject) else "is"
     yield _draft(source, (f"What {plural} {subject}", f"What must {subject} be"), clean_answer(rest))
@@ -188,7 +238,11 @@ def _of_there(source: Source, text: str) -> Iterator[Draft]:
     rest = brief(match.group("rest"), 10) if match else None
     if match is None or not rest or dangles(rest):
         return
-    yield _draft(source, (f"What must there be {rest}", f"What does the law set up {rest}"), clean_answer(match.group("answer")))
+    yield _draft(
+        source,
+        (f"What must there be {rest}", f"What does the law set up {rest}"),
+        clean_answer(match.group("answer")),
+    )
 
 
 def _draft(source: Source, questions: tuple[str, ...], answer: str) -> Draft:

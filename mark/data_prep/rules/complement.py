@@ -64,7 +64,12 @@ _POINTER = re.compile(
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a recipient, a composition, a place."""
     clause, ask = source.clause, source.ask()
-    if clause is None or ask is None or not clause.rest or re.match(r"(?:any |the )?references?\b", ask.subject):
+    if (
+        clause is None
+        or ask is None
+        or not clause.rest
+        or re.match(r"(?:any |the )?references?\b", ask.subject)
+    ):
         return
     yield from _direct_person(source, ask, rng)
     if source.statement.lead:  # one item would pass for the whole list
@@ -78,22 +83,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         before = clause.rest[: match.start()].strip()
         answer = clean_answer(_answer(clause.rest[match.end() :], preposition))
         short_before = brief(before, 9) if before else ""
-        if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
+        if clause.negated or short_before is None or _unfit(answer, preposition):
             continue
-        if (
-            re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
-            or "each other" in clause.rest
-            or f" {preposition} " in f" {before} "
-        ):
-            continue
-        if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
-            continue
-        if (
-            clause.negated
-            or not answer
-            or short_before is None
-            or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them"))
-        ):
+        if "each other" in clause.rest or f" {preposition} " in f" {before} ":
             continue
         if len(answer.split()) > 25 or (
             not short_before and not clause.passive and clause.verb not in ("consist", "belong")
@@ -114,8 +106,21 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
 
 
+def _unfit(answer: str, preposition: str) -> bool:
+    """Whether a complement is no answer: an infinitive, a pronoun, a common noun alone."""
+    if not answer or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
+        return True
+    if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
+        return True
+    if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
+        return True
+    return re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
+
+
 def _is_person(answer: str) -> bool:
-    if re.match(r"(?:the |an? |any |each )?(?:AI |[a-z-]+ )?(?:systems?|models?|products?|services)\b", answer):
+    if re.match(
+        r"(?:the |an? |any |each )?(?:AI |[a-z-]+ )?(?:systems?|models?|products?|services)\b", answer
+    ):
         return False
     return _PERSON.match(answer) is not None or is_agent(answer)
 

@@ -60,7 +60,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         chunk, answer = found
         if chunk.section == source.chunk.section and len(content_words(noun)) < 2:
             continue
-        hop = _Hop(source, source.casing.lower_first(noun), _is_object(source, thing.group(), noun), chunk, answer)
+        hop = _Hop(
+            source, source.casing.lower_first(noun), _is_object(source, thing.group(), noun), chunk, answer
+        )
         questions = [q for q in _questions(hop, rng) if not dangles(q)]
         if questions:
             yield Draft(tuple(questions), answer, "full", answer, keep=noun, chunk=chunk)
@@ -88,10 +90,17 @@ def _telling(found: list[tuple[Chunk, Statement]], noun: str, own: str) -> tuple
 
 def _readable(statement: Statement) -> str | None:
     answer = strip_item(re.sub(r"^(?:\d+\.|\(\w+\))\s+", "", statement.text))
-    if len(answer.split()) < 6 or not answer[0].isupper() or answer.endswith((":", "—", "–")) or statement.lead:
+    if (
+        len(answer.split()) < 6
+        or not answer[0].isupper()
+        or answer.endswith((":", "—", "–"))
+        or statement.lead
+    ):
         return None
     leans = re.match(
-        r"(?i)(?:it|they|this|that|those|these|such|he|she|however|where (?:it|they|such)|the (?:said|same))\b", answer
+        r"(?i)(?:it|they|this|that|those|these|such|he|she|however|where (?:it|they|such)|the "
+        r"(?:said|same))\b",
+        answer,
     )
     return None if leans else clean_answer(answer)
 

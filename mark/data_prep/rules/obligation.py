@@ -196,9 +196,7 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     if conditions:
         anchor = f"{tail} {conditions[0]}".strip()
     elif not tail and _news(source.topic, ask.subject):
-        anchor = rng.choice(
-            [f"as regards {source.topic}", f"in relation to {source.topic}"]
-        )
+        anchor = rng.choice([f"as regards {source.topic}", f"in relation to {source.topic}"])
     if len(content_words(anchor)) < 1 and len(content_words(ask.subject)) < 3:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {anchor}".strip())

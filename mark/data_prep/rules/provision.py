@@ -17,9 +17,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     whole = re.sub(r"^(?:\d+\.|\(\w+\))\s+", "", statement.text)
     answer = clean_answer(whole)
-    if (
-        answer != whole.strip().strip(",;") or "., " in answer
-    ) or (
+    if (answer != whole.strip().strip(",;") or "., " in answer) or (
         answer.endswith((":", "—", "–"))
         or len(answer.split()) < 6
         or re.match(r"(?i)for the purposes? of this", answer)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from mark.data_prep import verbs
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 
-
 # The aim is told by another provision.
-_LEANS = re.compile(r"\b(?:[Pp]aragraphs?|sub-?paragraphs?|[Aa]rticles?|[Cc]lauses?|[Ss]ections?|points?|its duties under)\b")
+_LEANS = re.compile(
+    r"\b(?:[Pp]aragraphs?|sub-?paragraphs?|[Aa]rticles?|[Cc]lauses?|[Ss]ections?|points?|its duties under)\b"
+)
 
 
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
