@@ -39,4 +39,5 @@ def write_sample(data: Path, per_family: int, seed: int, out: Path) -> str:
     picked = sample_kept(read_jsonl(path, Example), per_family, seed)
     write_reading_list(picked, out)
     families = len({row.rule_id for row in picked})
-    return f"{len(picked)} examples of {families} families in {out}: fill in verdict (good, awkward, wrong) and reason"
+    columns = "verdict (good, awkward, wrong) and reason"
+    return f"{len(picked)} examples of {families} families in {out}: fill in {columns}"
