@@ -84,7 +84,7 @@ def _age(source: Source, topic: str) -> Iterator[Draft]:
         )
         return
     matter = re.sub(r"^(?:the )?(?:dis)?qualifications? (?:for|of) ", "", topic)
-    questions = (
+    questions: tuple[str, ...] = (
         f"What age limit applies to {matter}",
         f"What is the age requirement for {matter}",
         f"What age do the rules on {matter} set",
