@@ -196,7 +196,12 @@ def _actors(sources: Sequence[Source]) -> dict[str, list[str]]:
     found: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     for source in sources:
         subject = source.subject(4)
-        if subject is not None and is_agent(subject) and re.match(r"(?:the |[A-Za-z-]+s\b|[A-Z])", subject):
+        if (
+            subject is not None
+            and is_agent(subject)
+            and "language" not in subject
+            and re.match(r"(?:the |[A-Za-z-]+s\b|[A-Z])", subject)
+        ):
             found[source.chunk.document][subject] += 1
     frequent = {
         d: sorted((s for s, n in actors.items() if n > 1), key=lambda s: -actors[s])

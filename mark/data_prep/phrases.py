@@ -165,9 +165,13 @@ def brief(text: str, limit: int = 14) -> str | None:
 
 
 # What a cut reference leaves: `the authorities designated [under Article 4]`.
+_LOST_WORD = (
+    r"(?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|established|"
+    r"drawn up|concluded)"
+)
 _LOST_PARTICIPLE = re.compile(
-    r"(?<=[a-z]s) (?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|"
-    r"established|drawn up|concluded)$"
+    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was) "
+    rf"{_LOST_WORD}(?: (?:or|and) {_LOST_WORD})?$"
 )
 _WIDE = re.compile(
     r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |"

@@ -21,11 +21,20 @@ log = logging.getLogger(__name__)
 Rewrite = Callable[[Sequence[str]], list[str]]  # questions -> one rewriting each
 
 BATCH = 16
-MAX_NEW_TOKENS = 48
+MAX_NEW_TOKENS = 40
 MIN_SHARED = 0.5  # of the question's content words, names and numbers aside: below, it is another question
-_PROMPT = (
-    "Rewrite the question in other words. Keep all names and numbers. Keep its meaning exactly. "
-    "Answer with the new question only.\n\nQuestion: {question}"
+_TASK = "Rewrite this question in other words. Do not answer it: {question}"
+# Shown as turns before the question: a small model that is only told what to do answers instead.
+_SHOWN = (
+    ("Who must keep the books of the club?", "Whose job is it to keep the books of the club?"),
+    (
+        "Under the Sale Act, when may a buyer refuse the goods?",
+        "In which cases is a buyer allowed to refuse the goods under the Sale Act?",
+    ),
+    (
+        "How quickly must the agency publish the list of members?",
+        "What is the time limit for the agency to publish the list of members?",
+    ),
 )
 _NUMBER = re.compile(
     r"\b(?:\d[\d.,/]*\d|\d|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|sixty|ninety|"
@@ -169,10 +178,17 @@ class LocalRewriter:
         return [text.strip() for text in written]
 
     def _prompt(self, question: str) -> str:
-        turn = [{"role": "user", "content": _PROMPT.format(question=question)}]
+        shown = [(_TASK.format(question=old), new) for old, new in _SHOWN]
+        asked = _TASK.format(question=question)
         if self._tokenizer.chat_template is None:
-            return f"{turn[0]['content']}\nNew question:"
-        return str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+            return "\n".join(f"{task}\n{new}" for task, new in [*shown, (asked, "")])
+        turns = [
+            turn
+            for task, new in shown
+            for turn in ({"role": "user", "content": task}, {"role": "assistant", "content": new})
+        ]
+        turns.append({"role": "user", "content": asked})
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
 def rewriter_of(settings: DataPrep, root: Path) -> Rewrite | None:

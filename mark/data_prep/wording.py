@@ -139,7 +139,7 @@ def replace_negation(ask: Ask) -> Ask:
         return ask
 
     subject = re.sub(r"^no (?:one|person)\b", "a person", ask.subject)
-    subject = re.sub(r"^no (?=\w)", "a ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
+    subject = re.sub(r"^no (?=\w)", "any ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
     return Ask(subject, ask.plural, ask.verb_phrase, replace(ask.clause, modal="may", negated=False))
 
 
@@ -165,6 +165,8 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
     if clause.verb in _GIVING and not clause.passive and re.match(r"(?:to|with)\b", rest):
+        return None
+    if rest.startswith("that ") and "," in rest:
         return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
         return None

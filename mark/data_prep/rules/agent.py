@@ -41,6 +41,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     if clause.negated and answer.lower().startswith("no "):
         return
+    if re.search(r"\b(?:its|their|his|own)\b", phrase):  # whose is what is asked
+        return
     if len(content_words(phrase)) < 3 or phrase.split()[0] == "have" or len(answer.split()) > 10:
         return
     if source.statement.lead and phrase.split()[0] not in source.statement.text:
@@ -90,7 +92,8 @@ def _with_condition(source: Source, questions: tuple[str, ...], rng: random.Rand
 
 
 def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Draft]:
-    if not clause.agent:
+    low_start = source.statement.text[:1].islower() and clause.modal == "fact"
+    if not clause.agent or source.statement.lead or low_start or re.match(r"(?:and|or)\b", clause.rest):
         return
     answer = clean_answer(clause.agent)
     answer = re.split(
@@ -98,7 +101,9 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
         r"are) |, (?!the |and )",
         answer,
     )[0].strip(" ,")
-    answer = re.split(r" by (?!the |a |each )| acting\b", answer)[0]
+    answer = re.split(r" by (?!the |a |each )| acting\b| against\b", answer)[0]
+    if re.search(rf"{re.escape(answer)},? or,? (?:if|by|where)\b", clause.predicate):
+        return
     if clause.coordinated or re.search(r" and [^,]* shall ", clause.predicate):
         answer = answer.split(" and ")[0]
     subject = source.subject(12)

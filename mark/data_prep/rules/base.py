@@ -48,7 +48,10 @@ class Source:
         phrase = short_phrase(self.clause)
         if phrase is None:
             return None
-        return Ask(subject, verbs.is_plural(subject), phrase, self.clause)
+        plural = verbs.is_plural(subject)
+        if not plural and re.search(r"\btheir\b", phrase):  # somebody else's
+            return None
+        return Ask(subject, plural, phrase, self.clause)
 
 
 @dataclass(frozen=True)

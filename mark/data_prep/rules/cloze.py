@@ -235,12 +235,12 @@ def _of_complement(source: Source) -> Iterator[Draft]:
 def _of_there(source: Source, text: str) -> Iterator[Draft]:
     """`There shall be a High Court for each State`: what must there be for each State?"""
     match = _THERE.match(text)
-    rest = brief(match.group("rest"), 10) if match else None
+    rest = brief(re.split(r" and | which ", match.group("rest"))[0], 10) if match else None
     if match is None or not rest or dangles(rest):
         return
     yield _draft(
         source,
-        (f"What must there be {rest}", f"What does the law set up {rest}"),
+        (f"What must there be {rest}", f"Which institution must there be {rest}"),
         clean_answer(match.group("answer")),
     )
 

@@ -18,7 +18,8 @@ _PERSON = re.compile(
     r"(?:the |a |an |each |any |its |their |that )?(?:[A-Z]|competent|supervisory|market surveillance|"
     r"notifying|data subject|"
     r"authorit|member|person|recipient|body|bodies|board|court|governor|president|public|provider|user|manufacturer|"
-    r"relevant|national|management|operators?|entit|notified|providers?|manufacturers?|economic "
+    r"relevant|national|management|operators?|entit|notified|(?:third )?countries|Member States|providers?|"
+    r"manufacturers?|economic "
     r"operators|importers?|deployers?|financial)"
 )
 _COMPLEMENT = re.compile(
@@ -85,7 +86,12 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         short_before = brief(before, 9) if before else ""
         if clause.negated or short_before is None or _unfit(answer, preposition):
             continue
-        if "each other" in clause.rest or f" {preposition} " in f" {before} ":
+        after = clause.rest[match.end() :][len(answer) :].strip(" ,")
+        if (
+            preposition in ("of", "with") and after and not _is_person(answer)
+        ):  # the answer would be half of it
+            continue
+        if "each other" in clause.rest or " by " in f" {before} " or f" {preposition} " in f" {before} ":
             continue
         if len(answer.split()) > 25 or (
             not short_before and not clause.passive and clause.verb not in ("consist", "belong")

@@ -33,6 +33,8 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
         answer = answer.split(",")[0]
     if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer):
         return
+    if f"even {answer}" in source.statement.text or _POINTS.search(answer):
+        return
     if answer.lower().startswith("until"):
         openers = ["Until when", "How long", "For how long"]
         yield Draft(tuple(ask.ask(w, rng) for w in openers), answer, "full", source.statement.text, ())
@@ -66,6 +68,10 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
 
 
 _PROVIDED = re.compile(r"(?i)(?:save|except) as (?:otherwise )?(?:provided|expressly)")
+
+
+# Told by another provision, or run on into the next clause.
+_POINTS = re.compile(r"\b(?:under|in|to) (?:paragraphs?|points?|clauses?|subsections?)\b|, \w+ing\b")
 
 
 def _leans(answer: str) -> bool:

@@ -58,5 +58,5 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         answer,
         style,
         source.statement.text,
-        (f"how {ask.subject} {phrase.removeprefix('be ')}",),
+        () if clause.passive else (f"how {ask.subject} {phrase}",),
     )

@@ -81,7 +81,7 @@ def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     clause = ask.clause
     if (
         len(content_words(ask.verb_phrase)) < 3
-        or clause.verb == "be"
+        or clause.verb in ("be", "have", "deemed", "construed")
         or (clause.verb in _CONTENTS and source.statement.lead)
     ):
         return
@@ -132,6 +132,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
     topic = source.topic
     if (
         len(answer.split()) < 5
+        or re.match(r"(?:\w+ ){1,3}(?:those|such|these)\b", answer)
         or (clause.negated and clause.modal == "right")
         or clause.verb in ("be", "apply", "mean", "have")
     ):
@@ -191,13 +192,8 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     answer = clean_answer(direct)
     if _INCOMPLETE.search(answer) or _poor_object(answer) or is_agent(answer) or len(answer.split()) > 40:
         return
-    conditions = [c for a in clause.of_kind("condition") if (c := short_condition(a.text, 16))]
-    anchor = tail
-    if conditions:
-        anchor = f"{tail} {conditions[0]}".strip()
-    elif not tail and _news(source.topic, ask.subject):
-        anchor = rng.choice([f"as regards {source.topic}", f"in relation to {source.topic}"])
-    if len(content_words(anchor)) < 1 and len(content_words(ask.subject)) < 3:
+    anchor = _anchor(source, ask, tail, rng)
+    if anchor is None:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {anchor}".strip())
     questions = [bare.ask("What", rng), bare.ask("What", rng), bare.ask("What exactly", rng)]
@@ -214,6 +210,20 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         questions += [f"As {role}, {_low(we.ask('What', rng))}", f"We are {role}. {we.ask('What', rng)}"]
     style = "short" if len(answer.split()) <= 10 else "full"
     yield Draft(tuple(questions), answer, style, source.statement.text, ())  # type: ignore[arg-type]
+
+
+def _anchor(source: Source, ask: Ask, tail: str, rng: random.Random) -> str | None:
+    """What tells which case the question means, or None where nothing can."""
+    told = ask.clause.of_kind("condition")
+    conditions = [c for a in told if (c := short_condition(a.text, 16))]
+    if told and not conditions:
+        return None
+    anchor = tail
+    if conditions:
+        anchor = f"{tail} {conditions[0]}".strip()
+    elif not tail and _news(source.topic, ask.subject):
+        anchor = rng.choice([f"as regards {source.topic}", f"in relation to {source.topic}"])
+    return None if not content_words(anchor) and len(content_words(ask.subject)) < 3 else anchor
 
 
 def _low(text: str) -> str:

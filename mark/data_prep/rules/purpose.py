@@ -18,7 +18,7 @@ _LEANS = re.compile(
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a purpose."""
     clause, ask = source.clause, source.ask()
-    if clause is None or ask is None or clause.negated or clause.coordinated:
+    if clause is None or ask is None or clause.negated or clause.coordinated or clause.verb == "have":
         return
     for adjunct in clause.of_kind("purpose"):
         answer = clean_answer(adjunct.text)
@@ -32,6 +32,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         ):
             continue
         phrase = ask.verb_phrase
+        if re.fullmatch(r"(?:adopt|amend) (?:delegated|implementing) acts", phrase):  # which ones?
+            continue
         if len(phrase.split()) < 3 and not clause.passive:
             continue
         questions = [
