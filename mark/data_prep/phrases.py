@@ -308,7 +308,7 @@ _BARE_ACT = re.compile(
 _BAD_END = re.compile(
     r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b|"
     r"\b(?:in|of|to|by|with|for|as), and\b|[a-z], [a-z-]+[ ?.]*$|\b(?:themselves|itself|each "
-    r"other)\b|\bany of the are\b|\b(?:an? an?|the the)\b"
+    r"other)\b|\bany of the are\b|\bone or more of the \w+[ ?.]*$|\b(?:an? an?|the the)\b"
 )
 
 

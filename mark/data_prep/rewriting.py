@@ -49,7 +49,7 @@ _MODALITY = {
     "may": r"\b(?:may|can|could|allowed|permitted|entitled|power|powers|right|rights|authority to)\b",
 }
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nobody|without|unless|except\w*|barred|forbidden|banned|cannot|prohibited)\b",
+    r"\b(?:not|no|never|none|nobody|without|unless|except\w*|barred|forbid\w*|ban(?:s|ned)?|cannot|prohibit\w*|refus\w*)\b",
     re.I,
 )
 _KINDS = (

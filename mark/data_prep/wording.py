@@ -166,6 +166,14 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         return None
     if clause.verb in _GIVING and not clause.passive and re.match(r"(?:to|with)\b", rest):
         return None
+    if (
+        clause.verb in ("provide", "supply")
+        and not clause.passive
+        and rest != clause.rest
+        and " with " not in rest
+    ):
+        if " with " in clause.predicate:  # what is given was cut
+            return None
     if rest.startswith("that ") and "," in rest:
         return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):

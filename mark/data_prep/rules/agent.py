@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
-from mark.data_prep.phrases import brief, content_words
+from mark.data_prep.phrases import brief, content_words, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import short_condition, short_phrase
 
@@ -41,7 +41,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     if clause.negated and answer.lower().startswith("no "):
         return
-    if re.search(r"\b(?:its|their|his|own)\b", phrase):  # whose is what is asked
+    if lost_pointer(phrase, clause.rest) or re.search(
+        r"\b(?:its|their|his|own)\b", phrase
+    ):  # whose is what is asked
         return
     if len(content_words(phrase)) < 3 or phrase.split()[0] == "have" or len(answer.split()) > 10:
         return
@@ -54,7 +56,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     questions = _with_condition(source, _asker(clause, phrase, answer, rng), rng)
     terse = (
-        (f"who {verbs.third_person(phrase)}", f"{_noun_form(clause)} responsible")
+        (f"who {verbs.third_person(phrase)}", f"responsible for {_noun_form(clause)}")
         if not clause.negated
         else ()
     )
@@ -63,7 +65,15 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         answer,
         "short",
         source.statement.text,
-        tuple(t for t in terse if t.strip() != "responsible"),
+        tuple(t for t in terse if t.strip() != "responsible for"),
+    )
+
+
+def lost_pointer(phrase: str, rest: str) -> bool:
+    """Whether which one is meant stood in a reference that the phrase has lost: `exercise the powers`."""
+    return (
+        re.search(r"\bthe [a-z]+(?: [a-z]+ available)?$", phrase) is not None
+        and without_references(rest) != rest
     )
 
 
@@ -92,7 +102,11 @@ def _with_condition(source: Source, questions: tuple[str, ...], rng: random.Rand
 
 
 def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Draft]:
-    low_start = source.statement.text[:1].islower() and clause.modal == "fact"
+    text = source.statement.text
+    # `where objections are raised by a State`: a case, no rule.
+    low_start = clause.modal == "fact" and (
+        text[:1].islower() or re.match(r"(?:Where|If|When)\b", text) is not None
+    )
     if not clause.agent or source.statement.lead or low_start or re.match(r"(?:and|or)\b", clause.rest):
         return
     answer = clean_answer(clause.agent)

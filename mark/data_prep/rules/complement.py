@@ -99,7 +99,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
             continue
         person = _is_person(answer)
         lead = "" if not clause.passive or clause.modal == "fact" else "be "
-        phrase = f"{lead}{clause.verb} {short_before}".strip()
+        verb = "report" if preposition == "to" and clause.verb == "notify" else clause.verb
+        phrase = f"{lead}{verb} {short_before}".strip()
         yield Draft(
             _questions(replace(ask, verb_phrase=phrase), preposition, answer, rng),
             answer,
@@ -119,6 +120,8 @@ def _unfit(answer: str, preposition: str) -> bool:
     if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
         return True
     if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
+        return True
+    if re.search(r"\b(?:such|its|their|[Aa]rticles?|paragraphs?)\b", answer) and preposition != "to":
         return True
     return re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
 from mark.data_prep.phrases import brief, content_words, singular_role
-from mark.data_prep.rules.agent import is_agent
+from mark.data_prep.rules.agent import is_agent, lost_pointer
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.sentences import strip_item
 from mark.data_prep.wording import Ask, replace_negation, short_condition
@@ -82,6 +82,7 @@ def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     if (
         len(content_words(ask.verb_phrase)) < 3
         or clause.verb in ("be", "have", "deemed", "construed")
+        or lost_pointer(ask.verb_phrase, clause.rest)
         or (clause.verb in _CONTENTS and source.statement.lead)
     ):
         return
@@ -134,7 +135,8 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
         len(answer.split()) < 5
         or re.match(r"(?:\w+ ){1,3}(?:those|such|these)\b", answer)
         or (clause.negated and clause.modal == "right")
-        or clause.verb in ("be", "apply", "mean", "have")
+        or clause.verb in ("be", "apply", "mean", "have", "comply")
+        or source.statement.lead
     ):
         return
     anchors: list[str] = []
@@ -174,7 +176,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
         ]
     kind = {"must": "duties", "may": "powers", "right": "rights"}.get(clause.modal, "rules")
     overlap = set(content_words(topic)) & set(content_words(ask.subject))
-    terse = (f"{ask.subject} {topic} {kind}",) if topic and not overlap else ()
+    terse = (f"{kind} of {ask.subject}: {topic}",) if topic and not overlap else ()
     questions = [q.replace(" barred from do ", " barred from doing ") for q in questions]
     yield Draft(tuple(questions), answer, "full", source.statement.text, terse)
 
@@ -261,7 +263,11 @@ def _ensure(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         answer,
     )
     theme = brief(inner.group(1), 9) if inner else None
-    if theme is None or len(answer.split()) < 5:
+    if (
+        theme is None
+        or len(answer.split()) < 5
+        or set(content_words(theme)) <= set(content_words(ask.subject))
+    ):
         return
     questions = [
         f"What {ask.duty(rng)} ensure with regard to {theme}",
