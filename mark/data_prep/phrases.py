@@ -167,7 +167,7 @@ def brief(text: str, limit: int = 14) -> str | None:
 # What a cut reference leaves: `the authorities designated [under Article 4]`.
 _LOST_WORD = (
     r"(?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|established|"
-    r"drawn up|concluded)"
+    r"maintained|drawn up|concluded)"
 )
 _LOST_PARTICIPLE = re.compile(
     r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was) "
@@ -217,6 +217,8 @@ def _unfinished(text: str) -> bool:
     if last.endswith("ing") and last not in _ING_NOUNS and len(last) > 5:
         return True
     if last in ("what", "whether", "how", "as", "that", "who", "it", "up", "out", "them"):
+        return True
+    if last in verbs.BASE_VERBS and re.search(r"\bto \w+ly \w+$", text):
         return True
     return last in verbs.BASE_VERBS and before.strip(",") in (
         "to",

@@ -164,17 +164,7 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         rest = _second_verb(rest)
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
         return None
-    if clause.verb in _GIVING and not clause.passive and re.match(r"(?:to|with)\b", rest):
-        return None
-    if (
-        clause.verb in ("provide", "supply")
-        and not clause.passive
-        and rest != clause.rest
-        and " with " not in rest
-    ):
-        if " with " in clause.predicate:  # what is given was cut
-            return None
-    if rest.startswith("that ") and "," in rest:
+    if not clause.passive and _lacks_gift(clause, rest):
         return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
         return None
@@ -193,6 +183,15 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         return None
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
+
+
+def _lacks_gift(clause: Clause, rest: str) -> bool:
+    """Whether what is given is not named: `provide the buyer`, `send to the agency`; or a list was cut."""
+    if rest.startswith("that ") and "," in rest:
+        return True
+    if clause.verb in _GIVING and re.match(r"(?:to|with)\b", rest):
+        return True
+    return clause.verb in ("provide", "supply") and " with " in clause.predicate and " with " not in rest
 
 
 def _second_verb(rest: str) -> str:

@@ -124,6 +124,8 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
     base = verbs.base_of_participle(clause.verb.split()[0])
     if subject is None or not is_agent(answer) or len(answer.split()) > 12 or base is None:
         return
+    if re.search(r" (?:established|designated|appointed|chosen)$", answer) or " those" in answer:
+        return
     particle = clause.verb.partition(" ")[2]
     base = f"{base} {particle}".strip()
     rest = brief(clause.rest, 8) if clause.rest else ""

@@ -91,7 +91,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
             preposition in ("of", "with") and after and not _is_person(answer)
         ):  # the answer would be half of it
             continue
-        if "each other" in clause.rest or " by " in f" {before} " or f" {preposition} " in f" {before} ":
+        if _entangled(before, clause.rest, preposition):
             continue
         if len(answer.split()) > 25 or (
             not short_before and not clause.passive and clause.verb not in ("consist", "belong")
@@ -113,6 +113,12 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
 
 
+def _entangled(before: str, rest: str, preposition: str) -> bool:
+    """Whether other complements make it unclear to what this one belongs."""
+    busy = any(f" {word} " in f" {before} " for word in ("by", "with", preposition))
+    return busy or "each other" in rest
+
+
 def _unfit(answer: str, preposition: str) -> bool:
     """Whether a complement is no answer: an infinitive, a pronoun, a common noun alone."""
     if not answer or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
@@ -120,6 +126,8 @@ def _unfit(answer: str, preposition: str) -> bool:
     if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
         return True
     if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
+        return True
+    if re.search(r" (?:established|designated|issued|taken)$", answer):
         return True
     if re.search(r"\b(?:such|its|their|[Aa]rticles?|paragraphs?)\b", answer) and preposition != "to":
         return True
@@ -139,7 +147,7 @@ def _answer(text: str, preposition: str) -> str:
     if preposition == "to":  # `to the Council and to the public` is one answer
         text = text.replace(" and to the ", " and \0 the ")
     return re.split(
-        r"(?:, (?:which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
+        r"(?:, (?:and|which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
         r"(?:accordance|respect|relation)| "
         r"pursuant | under Article| for the | and shall | and (?=(?:to|in|on|from|with|give|put|make|"
         r"exchange|inform|take|send|keep) )| as to | upon | about | on | with regard| to "

@@ -10,6 +10,7 @@ from mark.data_prep import verbs
 from mark.data_prep.adjuncts import Adjunct
 from mark.data_prep.clauses import Clause
 from mark.data_prep.phrases import singular_role, without_references
+from mark.data_prep.rules.agent import lost_pointer
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask, replace_negation, short_condition
 
@@ -31,10 +32,11 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
     answer = clean_answer(adjunct.text)
     if re.match(r"(?i)(?:when|before|after|while|upon) [a-z]+ing\b", answer):
         answer = answer.split(",")[0]
-    if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer):
+    if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer) or "those " in answer:
         return
     if (
         re.match(r"(?i)before the (?:law|court|courts)\b", answer)
+        or lost_pointer(ask.verb_phrase, ask.clause.rest)
         or f"even {answer}" in source.statement.text
         or _POINTS.search(answer)
     ):

@@ -35,7 +35,7 @@ _CONTENTS = (
 )
 _NO_OBJECT = word_set(
     "be have ensure apply consist act comply give pay refer take make put bring come remain become "
-    "constitute form mean do lay set comprise hold endeavour cause"
+    "constitute form mean do lay set comprise hold endeavour cause consult decide"
 )
 
 
@@ -237,7 +237,7 @@ def _poor_object(answer: str) -> bool:
         return True
     return (
         re.match(
-            r"(?i)(?:\w+ly|it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|"
+            r"(?i)(?:\w+ly|also|it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|"
             r"out|up|into|whether|and|only|less|more)\b|.*\b(?:referred|[a-z]+ing|each other)$",
             answer,
         )
