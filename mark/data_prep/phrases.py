@@ -356,7 +356,7 @@ def singular_role(subject: str) -> str | None:
         word != words[head]
         or " and " in f" {subject} "
         or " or " in subject
-        or singular in ("authority", "representative")
+        or singular in ("authority", "representative", "person")
     ):
         return None
     phrase = " ".join([*words[:head], singular, *words[head + 1 :]])

@@ -35,7 +35,7 @@ _CONTENTS = (
 )
 _NO_OBJECT = word_set(
     "be have ensure apply consist act comply give pay refer take make put bring come remain become "
-    "constitute form mean do lay set comprise hold endeavour cause consult decide"
+    "constitute form mean do lay set comprise hold endeavour cause consult decide inform notify"
 )
 
 
@@ -133,6 +133,8 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
     topic = source.topic
     if (
         len(answer.split()) < 5
+        or re.search(r"\b(?:referred to in paragraph|delegated acts? shall)\b", answer)
+        or re.match(r"(?:the )?(?:delegated|implementing) acts\b", ask.subject)
         or re.match(r"(?:\w+ ){1,3}(?:those|such|these)\b", answer)
         or (clause.negated and clause.modal == "right")
         or clause.verb in ("be", "apply", "mean", "have", "comply")
@@ -233,7 +235,7 @@ def _low(text: str) -> str:
 
 
 def _poor_object(answer: str) -> bool:
-    if len(answer.split()) < 2:
+    if len(answer.split()) < 2 or re.search(r"\b(?:these|those|such|received)\b", answer):
         return True
     return (
         re.match(
