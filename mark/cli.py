@@ -175,6 +175,25 @@ def data_prep(  # noqa: PLR0913  # one a flag
 
 
 @app.command()
+def rules(
+    sample: Annotated[int, typer.Option(min=1, help="Kept examples of each family.")] = 20,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV to write them to; without it a table is printed.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the examples; by default data/.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other examples.")] = 0,
+) -> None:
+    """Show what each rule family gave, or write examples of each to read.
+
+    Example: `mark rules --sample 20 --out reading.csv`
+    """
+    from mark.commands.rules import rules_table, write_sample
+
+    folder = data or git_root() / "data"
+    typer.echo(rules_table(folder) if out is None else write_sample(folder, sample, seed, out))
+
+
+@app.command()
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML laid over the train section.")] = None,
     data: Annotated[

@@ -205,6 +205,10 @@ class DataPrep(Section):
     min_answer_words: int = Field(ge=1)
     max_answer_words: int = Field(ge=1)
     round_trip_k: int = Field(ge=1)  # the source chunk must come back among these
+    paraphrase: bool  # true: a local model rewords questions; only what survives its checks is used
+    paraphrase_model: str  # its folder, relative to the project
+    max_overlap_run: int = Field(ge=1)  # words in a row that a question may share with its answer's sentence
+    max_overlap_share: Fraction  # of a question's content words that may stand in that sentence
     llm: Llm
 
     def with_llm(self, **changes: object) -> DataPrep:

@@ -35,6 +35,7 @@ def prepare(
     from mark.data_prep.build import Material, build_dataset
     from mark.data_prep.llm.writer import writer_for
     from mark.data_prep.practice import read_practice
+    from mark.data_prep.rewriting import rewriter_of
     from mark.data_prep.split import HeldOut
     from mark.files import (
         HELD_OUT,
@@ -60,6 +61,7 @@ def prepare(
         held_out=HeldOut.read(data / HELD_OUT.name),
         practice=read_practice(data / PRACTICE.name, settings.practice_share),
         writer=writer_for(settings, git_root(), seed),
+        rewrite=rewriter_of(settings, git_root()),
     )
     dataset = build_dataset(material, settings, retrieval.top_k, seed)
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 from mark.config import DataPrep
 from mark.data_prep.balance import Balance, balance
@@ -17,8 +17,10 @@ from mark.data_prep.leak import HeldOutText, check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.llm.writer import Drafts, QuestionWriter
 from mark.data_prep.naming import document_names
+from mark.data_prep.near_misses import Terms
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import Practice, resolve
+from mark.data_prep.rewriting import Rewrite, reworded
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.similarity import QuestionIndex, document_clusters, near_copies
@@ -26,8 +28,8 @@ from mark.data_prep.split import HIDDEN, HeldOut, Splits, assign_splits
 from mark.data_prep.spool import Spool
 from mark.data_prep.unanswerable import (
     Foreign,
-    aspect_questions,
     bank_questions,
+    close_questions,
     other_document_questions,
 )
 from mark.errors import DataError
@@ -61,6 +63,7 @@ class Material:
         held_out: Sections that hand-written questions cite.
         practice: Questions that people wrote for training.
         writer: Has a language model write questions for training; None = not asked for.
+        rewrite: A model that puts questions into other words.
     """
 
     pages: Sequence[Page]
@@ -68,6 +71,7 @@ class Material:
     held_out: HeldOut
     practice: Sequence[PracticeQuestion] = ()
     writer: QuestionWriter | None = None
+    rewrite: Rewrite | None = None
 
 
 def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
@@ -109,7 +113,7 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
             selection = Selection(name, settings, shelf, book, asked, _held_out(name, corpus, rows))
             if name == "train":
                 _add_practice(selection, practice, settings, shelf, book)
-            selection.fill(spool.balanced(name))
+            selection.fill(_in_other_words(spool.balanced(name), material, selection.target, settings))
             selection.add_foreign(foreign.questions(name, sources[name].items()))
             by_people = name == "train" and bool(practice.candidates or practice.brought or practice.foreign)
             balances[name] = balance(selection.rows, selection.wanted(documents, by_people))
@@ -124,6 +128,15 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
     check_leaks(rows, splits, {**retriever.chunks, **passages}, retriever)
     return Dataset(rows, close(book, corpus, rows, balances), splits, list(passages.values()))
+
+
+def _in_other_words(
+    ordered: Iterator[Candidate], material: Material, limit: int, settings: DataPrep
+) -> Iterator[Candidate]:
+    """The candidates, the first `limit` of them reworded where a model is there for it."""
+    if material.rewrite is None:
+        return ordered
+    return chain(reworded(list(islice(ordered, limit)), material.rewrite, limit, settings), ordered)
 
 
 def lay_out(material: Material, settings: DataPrep, seed: int) -> tuple[Corpus, Splits]:
@@ -201,7 +214,7 @@ def _ask(
     chunks = [chunk for chunk in corpus.chunks if chunk.chunk_id not in corpus.barred]
     sources = {name: Sample(SOURCES, derived_seed(seed, "sources", name)) for name in ORDER}
     last: Source | None = None
-    for candidate, source in make_candidates(chunks, rules, casing, seed):
+    for candidate, source in make_candidates(chunks, rules, casing, seed, corpus.split_of):
         split = corpus.split_of[candidate.chunk.chunk_id]
         if source is not last:
             sources[split].offer(source)
@@ -307,6 +320,7 @@ class _Foreign:
         self._texts = {name: _Text(part) for name, part in by_document.items()}
         self._names = {chunk.document: document_names(chunk.title, casing.acronyms) for chunk in chunks}
         self._bank = iter(bank_questions(" ".join(sorted(words)), seed))
+        self._terms = Terms(chunks)
         self._practice = practice
         self._written = written
         self._seed = seed
@@ -317,7 +331,9 @@ class _Foreign:
         practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
         return practice | {
             # A language model's questions ask for missing aspects too, so they come first among those.
-            "aspect": chain(self._written if split == "train" else (), aspect_questions(sources, seed)),
+            "aspect": chain(
+                self._written if split == "train" else (), close_questions(sources, self._terms, seed)
+            ),
             "other_document": other_document_questions(sources, self._names, self._texts, seed),
             "bank": self._bank,
         }

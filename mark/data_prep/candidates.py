@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mark.answering.quotes import fold
 from mark.config import DataPrep
+from mark.data_prep.overlap import overlap
 from mark.data_prep.phrases import Casing, content_words, dangles
 from mark.data_prep.rules import Draft, Rule, Source
 from mark.data_prep.sources import chunk_sources
@@ -18,6 +19,8 @@ from mark.records import Chunk, Style
 from mark.seeding import derived_seed
 
 VARIANTS = 3  # wordings of one question that may be tried
+TRIES = 4  # paraphrases of one wording, of which the one furthest from the source is kept
+FREE_RUN = 3  # words in a row that any question may share with its source
 TERSE_SHARE = 0.1
 MAX_QUESTION_WORDS = 45
 # Headings lend themselves to questions that only repeat them.
@@ -43,10 +46,15 @@ class Candidate:
     chunk: Chunk
     variant: int  # 0 = the first wording of its draft
     draft: str  # the same for all wordings of a draft
+    keep: str = ""  # a part that cannot be said otherwise
 
 
 def make_candidates(
-    chunks: Sequence[Chunk], rules: dict[str, Rule], casing: Casing, seed: int
+    chunks: Sequence[Chunk],
+    rules: dict[str, Rule],
+    casing: Casing,
+    seed: int,
+    split_of: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Candidate, Source]]:
     """Every wording of every draft.
 
@@ -55,8 +63,9 @@ def make_candidates(
         rules: The chosen families.
         casing: Of the whole corpus.
         seed: The run's seed.
+        split_of: Chunk id -> split: a cross-reference is followed inside its split only.
     """
-    for chunk, sources in chunk_sources(chunks, casing):
+    for chunk, sources in chunk_sources(chunks, casing, split_of):
         for name, rule in rules.items():
             rng = random.Random(derived_seed(seed, "questions", name, chunk.chunk_id))
             for number, source in enumerate(sources):
@@ -73,11 +82,49 @@ def _wordings(draft: Draft, source: Source, rule: str, rng: random.Random) -> li
     for variant, wording in enumerate(picked):
         terse = bool(draft.terse) and rng.random() < TERSE_SHARE
         bare = rng.choice(draft.terse) if terse else wording
-        question = finish(bare, source.names, rng, draft.keep, terse)
+        question = _reworded(bare, draft, source, rng, terse)
         result.append(
-            Candidate(question, fold(draft.answer), draft.style, rule, draft.quote, source.chunk, variant, "")
+            Candidate(
+                question,
+                fold(draft.answer),
+                draft.style,
+                rule,
+                _quote(draft, source),
+                draft.chunk or source.chunk,
+                variant,
+                "",
+                draft.keep,
+            )
         )
     return result
+
+
+def _reworded(bare: str, draft: Draft, source: Source, rng: random.Random, terse: bool) -> str:
+    """The wording of a few tries that repeats the source least."""
+    told = draft.quote if draft.quote != source.statement.text else source.sentence
+    tries = [finish(bare, source.names, rng, draft.keep, terse)]
+    while len(tries) < TRIES and overlap(tries[-1], told, draft.keep).run > FREE_RUN:
+        tries.append(finish(bare, source.names, rng, draft.keep, terse))
+    return min(tries, key=lambda text: overlap(text, told, draft.keep).run)
+
+
+def _quote(draft: Draft, source: Source) -> str:
+    """The statement that holds the answer: of a list item this may be its lead."""
+    if fold(draft.answer) in fold(draft.quote):
+        return draft.quote
+    lead = source.statement.lead
+    return lead if fold(draft.answer) in fold(lead) else draft.answer
+
+
+CHEAP_FAULTS = (
+    "answer_length",
+    "poor_answer",
+    "not_verbatim",
+    "dangling",
+    "question_length",
+    "answer_in_question",
+    "repeats_source",
+)
 
 
 def cheap_fault(candidate: Candidate, settings: DataPrep) -> str | None:
@@ -98,6 +145,9 @@ def cheap_fault(candidate: Candidate, settings: DataPrep) -> str | None:
         return "question_length"
     if contains(question, answer):
         return "answer_in_question"
+    told = overlap(question, candidate.quote, candidate.keep)
+    if told.run > settings.max_overlap_run or told.share > settings.max_overlap_share:
+        return "repeats_source"
     return None
 
 

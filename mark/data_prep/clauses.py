@@ -37,7 +37,8 @@ _FILLER = re.compile(
 _ASIDE_START = re.compile(
     r"(?:without|with|by|on|at|in|for|from|after|before|upon|through|within|of its own|until)\b"
 )
-_MODAL = re.compile(r" (shall|must|may|can|has|have|is|are)(?= )")
+# `will`, `agrees to`, `undertakes to`: duties in contracts.
+_MODAL = re.compile(r" (shall|must|may|can|will|agrees? to|undertakes? to|has|have|is|are)(?= )")
 _ADVERB = re.compile(
     r"^(?:also|always|only|not|then|further|thereupon|in particular|at least|as far as possible|"
     r"without (?:undue|unnecessary|further) delay|by law|by order|by public notification|by notification|"
@@ -83,7 +84,7 @@ class Clause:
         """Whether a second verb follows, to which the adjuncts may belong."""
         return (
             first_conjunct(self.rest) != self.rest
-            or re.search(r" and (?:shall|may|must) ", self.predicate) is not None
+            or re.search(r" and (?:shall|may|must)\b", self.predicate) is not None
         )
 
     def of_kind(self, kind: AdjunctKind) -> list[Adjunct]:
@@ -171,7 +172,8 @@ def _subject_of(text: str) -> tuple[str, re.Match[str]] | None:
 
 def _starts_noun_phrase(subject: str) -> bool:
     if re.match(
-        r"(?i)(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|unless|until|after|before|that)\b",
+        r"(?i)(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|unless|until|after|before|that|although|"
+        r"though|while|whether|including|based|given|further)\b",
         subject,
     ):
         return False
@@ -186,13 +188,21 @@ def _parse_main(text: str) -> Clause | None:
     duty = re.match(r"^[Ii]t shall be the duty of (?P<who>[^,]{3,80}?) to (?=[a-z])", text)
     if duty:
         return _predicate(duty.group("who"), "must", text[duty.end() :], text)
+    banned = re.match(
+        r"^[Ii]t (?:is|shall be) (?:unlawful|an offen[cs]e|prohibited|illegal|forbidden) for "
+        r"(?P<who>[^,]{3,60}?) to (?=[a-z])",
+        text,
+    )
+    if banned:
+        clause = _predicate(banned.group("who"), "may", text[banned.end() :], text)
+        return None if clause is None else replace(clause, negated=True)
     found = _subject_of(text)
     if found is None:
         return None
     subject, modal = found
     word = modal.group(1)
     rest = text[modal.end() :].strip()
-    if word in ("shall", "must"):
+    if word in ("shall", "must", "will") or word.endswith(" to"):
         return _predicate(subject, "must", rest, text)
     if word in ("may", "can"):
         return _predicate(subject, "may", rest, text)

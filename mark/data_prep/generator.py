@@ -96,6 +96,7 @@ class SFTDataGenerator:
             )
         from mark.data_prep.build import Material, build_dataset
         from mark.data_prep.llm.writer import writer_for
+        from mark.data_prep.rewriting import rewriter_of
         from mark.data_prep.split import HeldOut
         from mark.ingest import ingest_collection
         from mark.ingest.snapshot import snapshot_collection
@@ -122,8 +123,13 @@ class SFTDataGenerator:
             ingest_collection(settings.ingest, snapshot, settings.embedder, data)
             retriever = Retriever.open(data, settings.embedder, settings.retrieval)
             pages = read_jsonl(data / PAGES.name, Page)
-            writer = writer_for(prep, git_root(), settings.seed)
-            material = Material(pages, retriever, HeldOut.read(settings.held_out), writer=writer)
+            material = Material(
+                pages,
+                retriever,
+                HeldOut.read(settings.held_out),
+                writer=writer_for(prep, git_root(), settings.seed),
+                rewrite=rewriter_of(prep, git_root()),
+            )
             dataset = build_dataset(material, prep, top_k, settings.seed)
         self._chunks |= retriever.chunks
         return dataset.rows["train"], dataset.rows["val"]

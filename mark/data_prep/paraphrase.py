@@ -156,7 +156,7 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"appropriate", ("suitable", "proper", "appropriate")),
     (r"adequate", ("sufficient", "adequate")),
     (r"necessary", ("needed", "necessary")),
-    (r"sufficient", ("enough", "sufficient")),
+    (r"(?<!\ba )(?<!\ban )sufficient", ("enough", "sufficient")),
     (r"the House of the People", ("the House of the People", "the Lok Sabha", "the lower house")),
     (r"the Council of States", ("the Council of States", "the Rajya Sabha", "the upper house")),
     (r"the Legislature of a State", ("a State legislature", "a state's legislature")),

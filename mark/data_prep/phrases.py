@@ -36,7 +36,8 @@ _PLACE = (
 )
 # A cross-reference with what introduces it: `, referred to in points (a) and (b) of Article 9(1),`.
 _REFERENCE = re.compile(
-    rf",? ?(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on the basis of|by "
+    rf",? ?(?<![A-Za-z])(?:{_POINTING} (?:in|by|under|pursuant to|at|for in|in accordance with|on "
+    rf"the basis of|by "
     rf"virtue of)"
     rf"|pursuant to|in accordance with|under|within the meaning of|in line with|as required by|in|by|"
     rf"for in) {_PLACE},?"
@@ -46,7 +47,7 @@ _DANGLING = re.compile(
     r"\b(?:this|these|those|such|said|aforesaid|thereof|thereto|therein|thereon|therefor|therewith|thereunder|"
     r"hereby|herein|former|latter|it|itself|they|them|he|she|him|his|her|hers|subparagraphs?|paragraphs?|"
     r"points?|clauses?|sub-clauses?|the following|above-mentioned|abovementioned|foregoing|same|thereafter|"
-    r"articles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|"
+    r"[Aa]rticles?|first alternative|respectively|so|aforementioned|preceding|other than|[Aa]nnex(?:es)?|"
     r"Part|Chapter|"
     r"the day following|Section|Title|proviso|hereinafter|concerned|question|relevant|as the case may "
     r"be|\w+\))\b|[\[\]*;“”‘]|’\.|\.’|\d ?\["
@@ -79,7 +80,7 @@ _TRAILING = re.compile(
     r"shall|may|not|between|relating|concerning|each|every|those|such|is|are|be|own|other|thereof|both|necessary|required|relevant|"
     r"(?:with|in) (?:respect|regard|relation|accordance|connection)|only|also|not|so|when|if|referred|"
     r"resulting|arising|regarding|through|via|within|during|allowing|specifying|"
-    r"setting|establishing|containing|including|concerned|respectively)$"
+    r"setting|establishing|containing|including|concerned|respectively|even|whether|depending)$"
 )
 _DETERMINERS = word_set(
     """the a an each every any all no some both such this that these those where when if in on for to by
@@ -145,11 +146,15 @@ def brief(text: str, limit: int = 14) -> str | None:
         limit: Most words.
     """
     whole = without_references(text)
-    short = first_conjunct(_without_relatives(whole))
+    main = _without_relatives(whole)
+    if main != whole and _too_wide(main, whole):
+        return None
+    short = first_conjunct(main)
     words = short.split()
     if len(words) > limit:
         short = _cut_at_preposition(words, limit)
     short = _without_tail(short)
+    short = _without_tail(_LOST_PARTICIPLE.sub("", short))
     if short != whole:
         short = _without_tail(_without_vague_end(short))
     if short != whole and re.search(r"^[^,]+, [\w-]+$", short):
@@ -157,6 +162,30 @@ def brief(text: str, limit: int = 14) -> str | None:
     if _unfinished(short) or short.count("(") != short.count(")"):
         return None
     return short or None
+
+
+# What a cut reference leaves: `the authorities designated [under Article 4]`.
+_LOST_WORD = (
+    r"(?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|established|"
+    r"maintained|drawn up|concluded)"
+)
+_LOST_PARTICIPLE = re.compile(
+    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was) "
+    rf"{_LOST_WORD}(?: (?:or|and) {_LOST_WORD})?$"
+)
+_WIDE = re.compile(
+    r"\b(?:any|all|each|every|those|such|no|a person|an?|persons|other)(?: [\w-]+){0,4}$|^(?!the |"
+    r"its |their )(?:\w+ ){0,2}[\w-]+s$"
+)
+
+
+def _too_wide(main: str, whole: str) -> bool:
+    """Whether a phrase without its relative clause says more than the law: `any activities [that ...]`."""
+    rest = whole[len(main) :]
+    return (
+        re.match(r" (?:that|which|who|whose|whom|where) ", rest) is not None
+        and _WIDE.search(main) is not None
+    )
 
 
 def _without_tail(text: str) -> str:
@@ -188,6 +217,8 @@ def _unfinished(text: str) -> bool:
     if last.endswith("ing") and last not in _ING_NOUNS and len(last) > 5:
         return True
     if last in ("what", "whether", "how", "as", "that", "who", "it", "up", "out", "them"):
+        return True
+    if last in verbs.BASE_VERBS and re.search(r"\bto \w+ly \w+$", text):
         return True
     return last in verbs.BASE_VERBS and before.strip(",") in (
         "to",
@@ -277,7 +308,9 @@ _BARE_ACT = re.compile(
     r"[a-z]\w* (?:Regulation|Directive|Decision) \(E"
 )
 _BAD_END = re.compile(
-    r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b"
+    r"(?:in particular|neither|and as|in accordance|, and)\b[ ?.]*$|\b(?:offer|provide)\w* neither\b|"
+    r"\b(?:in|of|to|by|with|for|as), and\b|[a-z], [a-z-]+[ ?.]*$|\b(?:themselves|itself|each "
+    r"other)\b|\bany of the are\b|\bone or more of the \w+[ ?.]*$|\b(?:an? an?|the the)\b"
 )
 
 
@@ -285,7 +318,7 @@ def dangles(question: str) -> bool:
     """Whether a question leans on a text that its reader does not see."""
     if _BARE_ACT.search(question) or _BAD_END.search(question):
         return True
-    text = re.sub(r"\bArticle \d+[A-Z]* (?:of|GDPR)", "", question)
+    text = re.sub(r"\b(?:Article|Section) [\d.]+[A-Z]*(?: of | GDPR| mentions| refers)", " ", question)
     text = re.sub(
         r"(?:Regulations?|Directives?|Decision|Recommendation) (?:\((?:EU|EC|EEC|Euratom)(?:, "
         r"Euratom)?\) )?(?:No )?[\d/]+[/\w]*",
@@ -323,7 +356,7 @@ def singular_role(subject: str) -> str | None:
         word != words[head]
         or " and " in f" {subject} "
         or " or " in subject
-        or singular in ("authority", "representative")
+        or singular in ("authority", "representative", "person")
     ):
         return None
     phrase = " ".join([*words[:head], singular, *words[head + 1 :]])

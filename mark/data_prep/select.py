@@ -70,7 +70,7 @@ class Selection:
             "val": self.settings.max_val,
             "test": self.settings.max_test,
         }
-        target = limits[self.split]
+        self.target = target = limits[self.split]
         self._refusals = round(self.settings.unanswerable_share * target)
         self._answers = target - self._refusals
         self._withheld = round(WITHHELD_SHARE * self._refusals)

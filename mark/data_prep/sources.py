@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mark.data_prep.clauses import parse
 from mark.data_prep.naming import document_names
 from mark.data_prep.phrases import Casing
+from mark.data_prep.references import Provisions
 from mark.data_prep.rules.base import Source
 from mark.data_prep.sentences import Statement, list_blocks, statements
 from mark.data_prep.verbs import BASE_VERBS
@@ -26,13 +27,17 @@ _GENERIC_TOPICS = re.compile(
 _FOOTNOTE = re.compile(r"^\(?\s?\*|\( ?[*\d]+ ?\) |\bOJ [LC]\b|^\W{2,}")
 
 
-def chunk_sources(chunks: Sequence[Chunk], casing: Casing) -> Iterator[tuple[Chunk, list[Source]]]:
+def chunk_sources(
+    chunks: Sequence[Chunk], casing: Casing, split_of: Mapping[str, str] | None = None
+) -> Iterator[tuple[Chunk, list[Source]]]:
     """The statements of each passage, parsed.
 
     Args:
         chunks: In document order.
         casing: Of the whole corpus.
+        split_of: Chunk id -> split, which no cross-reference leaves; without it none leaves its section.
     """
+    provisions = Provisions(chunks, split_of)
     seen: set[tuple[str, str]] = set()
     for chunk in chunks:
         opens = (chunk.doc_id, chunk.section) not in seen
@@ -57,6 +62,7 @@ def chunk_sources(chunks: Sequence[Chunk], casing: Casing) -> Iterator[tuple[Chu
                     names,
                     casing,
                     blocks if number == 0 else (),
+                    provisions,
                 )
             )
         yield chunk, sources

@@ -6,13 +6,17 @@ import random
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from mark.data_prep.bank import ASPECTS, BANK, SLOTS
 from mark.data_prep.naming import DocumentNames
+from mark.data_prep.near_misses import Terms, near_misses
 from mark.data_prep.phrases import dangles
 from mark.data_prep.rules import Source
 from mark.data_prep.wording import finish
 from mark.seeding import derived_seed
+
+NEAR_MISSES_AN_ASPECT = 4
 
 _TERM = re.compile(r"[‘“](?P<term>[^‘’“”]{4,60}?)\s?[’”]{1,2}\s?(?:,? (?:also )?means?)\b")
 _PARTY = re.compile(
@@ -29,7 +33,7 @@ class Foreign:
     """A question without an answer."""
 
     question: str
-    rule: str  # "bank", "aspect", "other_document" or "practice"
+    rule: str  # "bank", "aspect", "near_miss", "other_document" or "practice"
     forbidden: re.Pattern[str] | None  # a passage with this might hold an answer after all
 
 
@@ -62,6 +66,22 @@ def bank_questions(corpus: str, seed: int) -> list[Foreign]:
             )
     rng.shuffle(made)
     return made
+
+
+def close_questions(sources: Sequence[Source], terms: Terms, seed: int) -> Iterator[Foreign]:
+    """Near misses, and after every fourth of them a question about an aspect that no law regulates.
+
+    Args:
+        sources: Statements of the split's passages.
+        terms: Of the whole corpus.
+        seed: The run's seed.
+    """
+    aspects = aspect_questions(sources, seed)
+    for number, miss in enumerate(near_misses(sources, terms, seed), 1):
+        yield Foreign(miss.question, "near_miss", miss.forbidden)
+        if number % NEAR_MISSES_AN_ASPECT == 0:
+            yield from islice(aspects, 1)
+    yield from aspects
 
 
 def aspect_questions(sources: Sequence[Source], seed: int) -> Iterator[Foreign]:

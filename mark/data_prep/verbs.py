@@ -203,7 +203,9 @@ def _head(words: list[str]) -> str:
     )
     for index, word in enumerate(words):
         if index > 0 and (word in stops or word.rstrip(",") != word):
-            return words[index - 1] if word in stops else word.rstrip(",")
+            if word not in stops:
+                return word.rstrip(",")
+            return words[index - 2] if index > 1 and words[index - 1].endswith("ed") else words[index - 1]
     return words[-1]
 
 

@@ -71,6 +71,14 @@ class Ask:
 
     def ask(self, wh: str, rng: random.Random) -> str:
         """`When` -> `When must the controller notify the breach to the supervisory authority`."""
+        clause = self.clause
+        if (
+            clause.verb == "be"
+            and clause.negated
+            and not clause.passive
+            and self.verb_phrase.startswith("be ")
+        ):
+            return f"{wh} {_be(self.plural)} {self.subject} not {self.verb_phrase[3:]}".strip()
         duty = self.duty(rng)
         phrase = self.verb_phrase
         if duty.endswith("barred from"):
@@ -131,7 +139,7 @@ def replace_negation(ask: Ask) -> Ask:
         return ask
 
     subject = re.sub(r"^no (?:one|person)\b", "a person", ask.subject)
-    subject = re.sub(r"^no (?=\w)", "a ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
+    subject = re.sub(r"^no (?=\w)", "any ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
     return Ask(subject, ask.plural, ask.verb_phrase, replace(ask.clause, modal="may", negated=False))
 
 
@@ -152,7 +160,11 @@ def short_subject(clause: Clause, limit: int = 9) -> str | None:
 def short_phrase(clause: Clause, limit: int = 12) -> str | None:
     """Verb and object as a question names them."""
     rest = brief(clause.rest, limit) if clause.rest else ""
+    if rest is not None:
+        rest = _second_verb(rest)
     if rest is None or (clause.rest.startswith("that ") and rest != without_references(clause.rest)):
+        return None
+    if not clause.passive and _lacks_gift(clause, rest):
         return None
     if re.match(r"(?:and|or) (?:as|in|to|with|of|by)\b", rest):
         return None
@@ -171,6 +183,23 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         return None
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
+
+
+def _lacks_gift(clause: Clause, rest: str) -> bool:
+    """Whether what is given is not named: `provide the buyer`, `send to the agency`; or a list was cut."""
+    if rest.startswith("that ") and "," in rest:
+        return True
+    if clause.verb in _GIVING and re.match(r"(?:to|with)\b", rest):
+        return True
+    return clause.verb in ("provide", "supply") and " with " in clause.predicate and " with " not in rest
+
+
+def _second_verb(rest: str) -> str:
+    """`warnings and produce statistics` -> `warnings`: a second verb that could be a noun."""
+    match = re.search(r"(?<=\ws) and (?P<verb>[a-z]+)(?= (?:[a-z-]+ )*[a-z-]+s\b)", rest)
+    if match is None or match.group("verb") not in verbs.BASE_VERBS or match.group("verb").endswith("s"):
+        return rest
+    return rest[: match.start()]
 
 
 def short_condition(text: str, limit: int = 22) -> str | None:
@@ -208,6 +237,9 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
 
 
 _CAUSATIVE = word_set("cause deem enable require permit allow empower authorise oblige entitle direct")
+_GIVING = word_set(
+    "supply provide submit give send communicate forward transmit"
+)  # what is given must be named
 _LIGHT_VERBS = word_set("be have take give make do lay set put bring come")
 _OPENERS = word_set(
     """we who what when where which how why whose whom under on in for by to may must can is are does do

@@ -7,8 +7,10 @@ import difflib
 from mark.data_prep.rules import (
     agent,
     amount,
+    cloze,
     complement,
     condition,
+    crossref,
     definition,
     listing,
     manner,
@@ -22,8 +24,10 @@ from mark.errors import ConfigError
 RULES: dict[str, Rule] = {
     "agent": agent.make,
     "amount": amount.make,
+    "cloze": cloze.make,
     "complement": complement.make,
     "condition": condition.make,
+    "crossref": crossref.make,
     "definition": definition.make,
     "listing": listing.make,
     "manner": manner.make,

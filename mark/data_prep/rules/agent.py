@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
-from mark.data_prep.phrases import brief, content_words
+from mark.data_prep.phrases import brief, content_words, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import short_condition, short_phrase
 
@@ -31,6 +31,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     answer = clean_answer(clause.subject)
     phrase = short_phrase(clause)
+    if source.statement.lead and clause.main in source.statement.lead:
+        return
     if (
         phrase is None
         or not is_agent(answer)
@@ -39,8 +41,14 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     if clause.negated and answer.lower().startswith("no "):
         return
+    if lost_pointer(phrase, clause.rest) or re.search(
+        r"\b(?:its|their|his|own)\b", phrase
+    ):  # whose is what is asked
+        return
     if len(content_words(phrase)) < 3 or phrase.split()[0] == "have" or len(answer.split()) > 10:
         return
+    if source.statement.lead and phrase.split()[0] not in source.statement.text:
+        return  # every item of the list would give the same question
     told = clause.verb in ("inform", "notify", "consult", "assist") and not re.search(
         r" (?:of|about|that|on|when|with) ", phrase
     )
@@ -48,7 +56,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     questions = _with_condition(source, _asker(clause, phrase, answer, rng), rng)
     terse = (
-        (f"who {verbs.third_person(phrase)}", f"{_noun_form(clause)} responsible")
+        (f"who {verbs.third_person(phrase)}", f"responsible for {_noun_form(clause)}")
         if not clause.negated
         else ()
     )
@@ -57,7 +65,15 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         answer,
         "short",
         source.statement.text,
-        tuple(t for t in terse if t.strip() != "responsible"),
+        tuple(t for t in terse if t.strip() != "responsible for"),
+    )
+
+
+def lost_pointer(phrase: str, rest: str) -> bool:
+    """Whether which one is meant stood in a reference that the phrase has lost: `exercise the powers`."""
+    return (
+        re.search(r"\bthe [a-z]+(?: [a-z]+ available)?$", phrase) is not None
+        and without_references(rest) != rest
     )
 
 
@@ -86,7 +102,12 @@ def _with_condition(source: Source, questions: tuple[str, ...], rng: random.Rand
 
 
 def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Draft]:
-    if not clause.agent:
+    text = source.statement.text
+    # `where objections are raised by a State`: a case, no rule.
+    low_start = clause.modal == "fact" and (
+        text[:1].islower() or re.match(r"(?:Where|If|When)\b", text) is not None
+    )
+    if not clause.agent or source.statement.lead or low_start or re.match(r"(?:and|or)\b", clause.rest):
         return
     answer = clean_answer(clause.agent)
     answer = re.split(
@@ -94,12 +115,16 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
         r"are) |, (?!the |and )",
         answer,
     )[0].strip(" ,")
-    answer = re.split(r" by (?!the |a |each )| acting\b", answer)[0]
+    answer = re.split(r" by (?!the |a |each )| acting\b| against\b", answer)[0]
+    if re.search(rf"{re.escape(answer)},? or,? (?:if|by|where)\b", clause.predicate):
+        return
     if clause.coordinated or re.search(r" and [^,]* shall ", clause.predicate):
         answer = answer.split(" and ")[0]
     subject = source.subject(12)
     base = verbs.base_of_participle(clause.verb.split()[0])
     if subject is None or not is_agent(answer) or len(answer.split()) > 12 or base is None:
+        return
+    if re.search(r" (?:established|designated|appointed|chosen)$", answer) or " those" in answer:
         return
     particle = clause.verb.partition(" ")[2]
     base = f"{base} {particle}".strip()
@@ -144,6 +169,11 @@ def _by_agent(source: Source, clause: Clause, rng: random.Random) -> Iterator[Dr
 def is_agent(text: str) -> bool:
     """Whether a noun phrase names a body or person."""
     if re.match(r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing|both|all)\b", text):
+        return False
+    if re.search(
+        r"\b(?:Bill|Ordinance|Proclamation|Resolution|Treaty|Annex|AI systems?|AI models?)$|^AI systems?\b",
+        text,
+    ):
         return False
     if re.search(r"(?:\bAct|\b[Ll]aw|[Cc]odes? of \w+|\border|\breport|\bacting)$", text):
         return False

@@ -47,7 +47,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     timed = list(_is_term(source))
     if clause is not None and ask is not None:
         timed += _time(source, ask, text, rng)
-    yield from timed or _by_topic(source)
+    yield from timed
     if clause is None:
         return
     yield from size_drafts(source, ask, rng)
@@ -165,41 +165,3 @@ def _is_term(source: Source) -> Iterator[Draft]:
     be = "are" if verbs.is_plural(subject) else "is"
     questions = (f"How long {be} {subject}", f"What {be} {subject}", f"How long may {subject} last")
     yield Draft(questions, span(match), "short", source.statement.text, (f"{subject} length",))
-
-
-def _by_topic(source: Source) -> Iterator[Draft]:
-    """Where the clause cannot be read: the only time span under a heading."""
-    text = source.statement.text
-    found = [(p, m) for p in (_DEADLINE, _EVERY, _PERIOD) if (m := p.search(text))]
-    spans = re.findall(f"{TIME}|{DATE}", source.chunk.text)
-    if not source.topic or len(found) != 1 or len(spans) != 1 or source.statement.cut:
-        return
-    topic = source.topic
-    pattern, match = found[0]
-    if pattern is _EVERY:
-        questions: tuple[str, ...] = (
-            f"What interval is laid down for {topic}",
-            f"How often is something due under the rules on {topic}",
-        )
-    elif pattern is _PERIOD:
-        questions = (
-            f"What period is laid down for {topic}",
-            f"Which period applies to {topic}",
-            f"What duration do the rules on {topic} set",
-        )
-    elif re.search(DATE, match.group()):
-        questions = (f"Which date matters for {topic}", f"What date do the rules on {topic} set")
-    else:
-        questions = (
-            f"What time limit applies to {topic}",
-            f"What deadline do the rules on {topic} set",
-            f"Which deadline is laid down for {topic}",
-            f"How much time do the rules on {topic} allow",
-        )
-    yield Draft(
-        questions,
-        span(match),
-        "short",
-        text,
-        (f"{topic} deadline",) if pattern is _DEADLINE else (f"{topic} period",),
-    )

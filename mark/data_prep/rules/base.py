@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mark.data_prep.clauses import Clause
 from mark.data_prep.naming import DocumentNames
 from mark.data_prep.phrases import Casing
+from mark.data_prep.references import Provisions
 from mark.data_prep.sentences import ListBlock, Statement
 from mark.data_prep.wording import Ask, short_phrase, short_subject
 from mark.records import Chunk, Style
@@ -28,6 +29,7 @@ class Source:
     names: DocumentNames
     casing: Casing
     blocks: tuple[ListBlock, ...]  # lists of the passage, given with its first statement only
+    provisions: Provisions  # where its cross-references lead
 
     def subject(self, limit: int = 9) -> str | None:
         """The clause's subject in small letters."""
@@ -46,7 +48,10 @@ class Source:
         phrase = short_phrase(self.clause)
         if phrase is None:
             return None
-        return Ask(subject, verbs.is_plural(subject), phrase, self.clause)
+        plural = verbs.is_plural(subject)
+        if not plural and re.search(r"\btheir\b", phrase):  # somebody else's
+            return None
+        return Ask(subject, plural, phrase, self.clause)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Draft:
     quote: str  # the statement that holds the answer
     terse: tuple[str, ...] = ()  # keyword forms
     keep: str = ""  # never paraphrased
+    chunk: Chunk | None = None  # the passage that holds answer and quote, where it is not the source's own
 
 
 Rule = Callable[[Source, random.Random], Iterable[Draft]]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mark.data_prep import verbs
 from mark.data_prep.phrases import NOUN_TOO, brief, without_references
+from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask
 from mark.data_prep.words import word_set
@@ -17,7 +18,8 @@ _PERSON = re.compile(
     r"(?:the |a |an |each |any |its |their |that )?(?:[A-Z]|competent|supervisory|market surveillance|"
     r"notifying|data subject|"
     r"authorit|member|person|recipient|body|bodies|board|court|governor|president|public|provider|user|manufacturer|"
-    r"relevant|national|management|operators?|entit|notified|providers?|manufacturers?|economic "
+    r"relevant|national|management|operators?|entit|notified|(?:third )?countries|Member States|providers?|"
+    r"manufacturers?|economic "
     r"operators|importers?|deployers?|financial)"
 )
 _COMPLEMENT = re.compile(
@@ -63,9 +65,16 @@ _POINTER = re.compile(
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a recipient, a composition, a place."""
     clause, ask = source.clause, source.ask()
-    if clause is None or ask is None or not clause.rest:
+    if (
+        clause is None
+        or ask is None
+        or not clause.rest
+        or re.match(r"(?:any |the )?references?\b", ask.subject)
+    ):
         return
     yield from _direct_person(source, ask, rng)
+    if source.statement.lead:  # one item would pass for the whole list
+        return
     for match in _COMPLEMENT.finditer(clause.rest):
         preposition = match.group(1)
         if clause.verb.split()[0] not in _VERBS[preposition] or _BOUND.search(clause.rest[: match.start()]):
@@ -73,32 +82,25 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         if _POINTER.match(clause.rest[match.end() :]):
             continue
         before = clause.rest[: match.start()].strip()
-        answer = clean_answer(_answer(clause.rest[match.end() :]))
+        answer = clean_answer(_answer(clause.rest[match.end() :], preposition))
         short_before = brief(before, 9) if before else ""
-        if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
+        if clause.negated or short_before is None or _unfit(answer, preposition):
             continue
+        after = clause.rest[match.end() :][len(answer) :].strip(" ,")
         if (
-            re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
-            or "each other" in clause.rest
-            or f" {preposition} " in f" {before} "
-        ):
+            preposition in ("of", "with") and after and not _is_person(answer)
+        ):  # the answer would be half of it
             continue
-        if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
-            continue
-        if (
-            clause.negated
-            or not answer
-            or short_before is None
-            or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them"))
-        ):
+        if _entangled(before, clause.rest, preposition):
             continue
         if len(answer.split()) > 25 or (
             not short_before and not clause.passive and clause.verb not in ("consist", "belong")
         ):
             continue
-        person = _PERSON.match(answer) is not None
+        person = _is_person(answer)
         lead = "" if not clause.passive or clause.modal == "fact" else "be "
-        phrase = f"{lead}{clause.verb} {short_before}".strip()
+        verb = "report" if preposition == "to" and clause.verb == "notify" else clause.verb
+        phrase = f"{lead}{verb} {short_before}".strip()
         yield Draft(
             _questions(replace(ask, verb_phrase=phrase), preposition, answer, rng),
             answer,
@@ -111,25 +113,58 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
 
 
-def _answer(text: str) -> str:
+def _entangled(before: str, rest: str, preposition: str) -> bool:
+    """Whether other complements make it unclear to what this one belongs."""
+    busy = any(f" {word} " in f" {before} " for word in ("by", "with", preposition))
+    return busy or "each other" in rest
+
+
+def _unfit(answer: str, preposition: str) -> bool:
+    """Whether a complement is no answer: an infinitive, a pronoun, a common noun alone."""
+    if not answer or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
+        return True
+    if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
+        return True
+    if preposition == "of" and re.match(r"(?:the|that|a) (?:Member|State|Union)|Member State", answer):
+        return True
+    if re.search(r" (?:established|designated|issued|taken)$", answer):
+        return True
+    if re.search(r"\b(?:such|its|their|[Aa]rticles?|paragraphs?)\b", answer) and preposition != "to":
+        return True
+    return re.split(r"\W", answer)[0] in verbs.BASE_VERBS - NOUN_TOO
+
+
+def _is_person(answer: str) -> bool:
+    if re.match(
+        r"(?:the |an? |any |each )?(?:AI |[a-z-]+ )?(?:systems?|models?|products?|services)\b", answer
+    ):
+        return False
+    return _PERSON.match(answer) is not None or is_agent(answer)
+
+
+def _answer(text: str, preposition: str) -> str:
     """The complement up to the next clause or adjunct."""
+    if preposition == "to":  # `to the Council and to the public` is one answer
+        text = text.replace(" and to the ", " and \0 the ")
     return re.split(
-        r"(?:, (?:which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
+        r"(?:, (?:and|which|who|in|of|and shall|including|as|with|even|where)| which | who | in "
         r"(?:accordance|respect|relation)| "
         r"pursuant | under Article| for the | and shall | and (?=(?:to|in|on|from|with|give|put|make|"
         r"exchange|inform|take|send|keep) )| as to | upon | about | on | with regard| to "
         r"(?=(?:supplement|adopt|take|make|carry|give|be|ensure|provide) ))",
         text,
-    )[0]
+    )[0].replace(" and \0 the ", " and to the ")
 
 
 def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random) -> tuple[str, ...]:
-    person = _PERSON.match(answer_hint) is not None and preposition != "as"
+    person = _is_person(answer_hint) and preposition != "as"
     what = ("whom", "who") if person else ("what", "what")
+    if preposition == "of" and ask.clause.verb in ("consist", "composed", "comprised"):
+        return _make_up(ask, person)
     fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
     stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
     if preposition == "to" and person:
-        return (fronted, stranded, fronted, f"Which body {ask.duty(rng)} {ask.verb_phrase} to")
+        return (fronted, stranded, fronted)
     if preposition == "on" and re.search(r"website|journal|page", answer_hint):
         return (ask.ask("Where", rng),)
     if preposition == "in" and not person:
@@ -137,6 +172,17 @@ def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random)
     if preposition == "from" and not person:
         return (ask.ask("From what", rng), stranded)
     return (fronted, stranded)
+
+
+def _make_up(ask: Ask, person: bool) -> tuple[str, ...]:
+    """What or who makes up a body."""
+    do, be = ("do", "are") if ask.plural else ("does", "is")
+    who = "Who makes up" if person else "What makes up"
+    return (
+        f"What {do} {ask.subject} consist of",
+        f"{who} {ask.subject}",
+        f"Of {'whom' if person else 'what'} {be} {ask.subject} composed",
+    )
 
 
 def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:

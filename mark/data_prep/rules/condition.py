@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from mark.data_prep import verbs
 from mark.data_prep.adjuncts import Adjunct
 from mark.data_prep.clauses import Clause
-from mark.data_prep.phrases import singular_role
+from mark.data_prep.phrases import singular_role, without_references
+from mark.data_prep.rules.agent import lost_pointer
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask, replace_negation, short_condition
 
@@ -31,7 +32,14 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
     answer = clean_answer(adjunct.text)
     if re.match(r"(?i)(?:when|before|after|while|upon) [a-z]+ing\b", answer):
         answer = answer.split(",")[0]
-    if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer):
+    if len(answer.split()) < 3 or len(ask.verb_phrase.split()) < 3 or _leans(answer) or "those " in answer:
+        return
+    if (
+        re.match(r"(?i)before the (?:law|court|courts)\b", answer)
+        or lost_pointer(ask.verb_phrase, ask.clause.rest)
+        or f"even {answer}" in source.statement.text
+        or _POINTS.search(answer)
+    ):
         return
     if answer.lower().startswith("until"):
         openers = ["Until when", "How long", "For how long"]
@@ -56,13 +64,17 @@ def _when(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Ite
             f"What condition applies for {ask.subject} to {ask.verb_phrase}",
             f"What must be the case for {ask.subject} to {ask.verb_phrase}",
         ]
-    terse = (
-        f"when {ask.subject} {_modal_word(ask.clause)} {ask.verb_phrase}",
-        f"conditions for {verbs.gerund(ask.verb_phrase)}",
-    )
+    terse = () if ask.clause.passive else (f"conditions for {verbs.gerund(ask.verb_phrase)}",)
     yield Draft(
         tuple(questions), answer, "full", source.statement.text, terse if not ask.clause.negated else ()
     )
+
+
+_PROVIDED = re.compile(r"(?i)(?:save|except) as (?:otherwise )?(?:provided|expressly)")
+
+
+# Told by another provision, or run on into the next clause.
+_POINTS = re.compile(r"\b(?:under|in|to) (?:paragraphs?|points?|clauses?|subsections?)\b|, \w+ing\b")
 
 
 def _leans(answer: str) -> bool:
@@ -72,15 +84,9 @@ def _leans(answer: str) -> bool:
     ) is not None or answer.endswith(("—", "–"))
 
 
-def _modal_word(clause: Clause) -> str:
-    if clause.modal == "fact":
-        return "is"
-    return {"must": "must", "may": "may", "right": "may"}[clause.modal]
-
-
 def _unless(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> Iterator[Draft]:
     answer = clean_answer(adjunct.text)
-    if len(answer.split()) < 4 or _leans(answer):
+    if len(answer.split()) < 4 or _leans(answer) or source.statement.lead or _PROVIDED.match(answer):
         return
     s, phrase = ask.subject, ask.verb_phrase
     if ask.clause.negated:
@@ -91,8 +97,11 @@ def _unless(source: Source, ask: Ask, adjunct: Adjunct, rng: random.Random) -> I
             f"In which exceptional cases may {s} {phrase}",
             f"What is the exception to the ban on {s} {verbs.gerund(phrase)}",
             f"Is there any case in which {s} may {phrase}",
-            f"When can {s} {phrase}",
         ]
+        if answer.startswith("unless"):
+            questions.append(f"When can {s} {phrase}")
+        if ask.clause.verb == "be" and not ask.clause.passive:
+            questions = [f"What must be true of {s} to {phrase}", f"What does it take for {s} to {phrase}"]
     else:
         do = "do" if ask.plural else "does"
         questions = [
@@ -115,9 +124,12 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
     if not conditions or not source.statement.text.startswith(conditions[0].text[:12]):
         return
     condition = short_condition(conditions[0].text)
+    if without_references(conditions[0].text) != conditions[0].text:  # which case is told elsewhere
+        return
     answer = clean_answer(clause.main)
     if (
         condition is None
+        or re.match(r"(?i)(?:although|though|while|even)\b", answer)
         or ", or where" in condition
         or len(answer.split()) < 5
         or condition.startswith(("until", "while", "before"))

@@ -26,7 +26,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         return
     if match.start() > 60 and not source.statement.text.lower().startswith(("for the", "in this", "unless")):
         return
-    term = match.group("term").strip(" ,‘“'\"")
+    term = re.sub(r"^(?:an?|the) ", "", match.group("term").strip(" ,‘“'\""))
     if match.group("definiens").rstrip().endswith((":", "—")):
         return
     definiens = clean_answer(match.group("definiens").rstrip(" .;"))
@@ -36,6 +36,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         len(words) < 3
         or definiens.endswith(":")
         or definiens.lower().startswith(term.lower())
+        or (len(words) < 9 and re.match(rf"(?i)(?:an?|the) {re.escape(term)}\b", definiens))
         or re.match(r"(?:an? |the |any )?[\w -]{0,70}?(?:as )?defined in ", definiens)
     ):
         return

@@ -68,9 +68,17 @@ def _duties(lead: _Lead, topic: str) -> list[str]:
     ]
 
 
+_WRITTEN = re.compile(
+    r"(?:reports?|documentation|plans?|polic(?:y|ies)|agreements?|contracts?|notifications?|notices?|applications?|"
+    r"records?|declarations?|requests?|certificates?|statements?|invoices?|programmes?|strateg(?:y|ies)|files?)\b"
+)
+
+
 def _contents(lead: _Lead) -> list[str]:
     subject, modal, verb = lead.subject, lead.modal, lead.clause.verb
     if verb in ("include", "contain", "comprise", "cover", "specify", "state", "indicate"):
+        if not _WRITTEN.search(subject):
+            return [f"What {modal} {subject} {verb}", f"Which elements {modal} {subject} {verb}"]
         return [
             f"What {modal} {subject} {verb}",
             f"What belongs in {subject}",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mark.data_prep.phrases import first_conjunct
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.records import Style
 
@@ -27,6 +28,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a manner."""
     clause, ask = source.clause, source.ask()
     if clause is None or ask is None or clause.negated or clause.verb == "be" or clause.coordinated:
+        return
+    if first_conjunct(clause.predicate) != clause.predicate:  # the manner may belong to a second verb
         return
     match = _HOW.search(clause.predicate)
     if match is None or "Article" in match.group() or "paragraph" in match.group():
@@ -55,5 +58,5 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         answer,
         style,
         source.statement.text,
-        (f"how {ask.subject} {phrase.removeprefix('be ')}",),
+        () if clause.passive else (f"how {ask.subject} {phrase}",),
     )

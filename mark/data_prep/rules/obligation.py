@@ -10,7 +10,7 @@ from dataclasses import replace
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
 from mark.data_prep.phrases import brief, content_words, singular_role
-from mark.data_prep.rules.agent import is_agent
+from mark.data_prep.rules.agent import is_agent, lost_pointer
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.sentences import strip_item
 from mark.data_prep.wording import Ask, replace_negation, short_condition
@@ -35,7 +35,14 @@ _CONTENTS = (
 )
 _NO_OBJECT = word_set(
     "be have ensure apply consist act comply give pay refer take make put bring come remain become "
-    "constitute form mean do lay set comprise hold endeavour"
+    "constitute form mean do lay set comprise hold endeavour cause consult decide inform notify"
+)
+
+
+# A noun that calls for what was cut: `verify the compliance [with Article 60]`.
+_INCOMPLETE = re.compile(
+    r"(?:compliance|conformity|access|regard|respect|agreement|power|right|ability|opportunity|need|attention|"
+    r"effect|account|matters?|along|measures|steps|information)$"
 )
 
 
@@ -53,7 +60,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 
 
 def _news(topic: str, subject: str) -> set[str]:
-    """What a heading adds to the subject."""
+    """What a heading adds to the subject; nothing where it only repeats it."""
+    if set(content_words(subject)) <= set(content_words(topic)):
+        return set()
     return (
         set(content_words(topic))
         - set(content_words(subject))
@@ -72,7 +81,8 @@ def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     clause = ask.clause
     if (
         len(content_words(ask.verb_phrase)) < 3
-        or clause.verb == "be"
+        or clause.verb in ("be", "have", "deemed", "construed")
+        or lost_pointer(ask.verb_phrase, clause.rest)
         or (clause.verb in _CONTENTS and source.statement.lead)
     ):
         return
@@ -96,10 +106,12 @@ def _yes_no(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     if condition is not None and source.statement.text.startswith(clause.adjuncts[0].text[:10]):
         plain = [f"{p} {condition}" for p in plain if ". " not in p]
     terse_modal = {"must": "mandatory", "may": "allowed", "right": "right"}.get(clause.modal, "allowed")
-    terse = (
+    terse: tuple[str, ...] = (
         f"{replace_negation(ask).subject} {ask.verb_phrase} "
         f"{terse_modal if not clause.negated else 'allowed'}",
     )
+    if clause.passive:
+        terse = ()
     if (
         source.statement.lead
         and not re.match(rf"(?:\W|\w+ly )*(?:be )?{clause.verb}\b", source.statement.text)
@@ -121,8 +133,12 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
     topic = source.topic
     if (
         len(answer.split()) < 5
+        or re.search(r"\b(?:referred to in paragraph|delegated acts? shall)\b", answer)
+        or re.match(r"(?:the )?(?:delegated|implementing) acts\b", ask.subject)
+        or re.match(r"(?:\w+ ){1,3}(?:those|such|these)\b", answer)
         or (clause.negated and clause.modal == "right")
-        or clause.verb in ("be", "apply", "mean", "have")
+        or clause.verb in ("be", "apply", "mean", "have", "comply")
+        or source.statement.lead
     ):
         return
     anchors: list[str] = []
@@ -162,7 +178,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
         ]
     kind = {"must": "duties", "may": "powers", "right": "rights"}.get(clause.modal, "rules")
     overlap = set(content_words(topic)) & set(content_words(ask.subject))
-    terse = (f"{ask.subject} {topic} {kind}",) if topic and not overlap else ()
+    terse = (f"{kind} of {ask.subject}: {topic}",) if topic and not overlap else ()
     questions = [q.replace(" barred from do ", " barred from doing ") for q in questions]
     yield Draft(tuple(questions), answer, "full", source.statement.text, terse)
 
@@ -170,7 +186,7 @@ def _what_about(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]
 def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     """`What must X submit to Y`: the answer is the direct object."""
     clause = ask.clause
-    if clause.negated or clause.verb.split()[0] in _NO_OBJECT or clause.coordinated:
+    if clause.negated or clause.verb.split()[0] in _NO_OBJECT or clause.coordinated or source.statement.lead:
         return
     match = _SPLIT_OBJECT.search(clause.rest)
     tail, direct = "", clause.rest
@@ -178,17 +194,10 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         direct = clause.rest[: match.start()]
         tail = brief(clause.rest[match.start() :].strip(), 8) or ""
     answer = clean_answer(direct)
-    if _poor_object(answer) or is_agent(answer) or len(answer.split()) > 40:
+    if _INCOMPLETE.search(answer) or _poor_object(answer) or is_agent(answer) or len(answer.split()) > 40:
         return
-    conditions = [c for a in clause.of_kind("condition") if (c := short_condition(a.text, 16))]
-    anchor = tail
-    if conditions:
-        anchor = f"{tail} {conditions[0]}".strip()
-    elif not tail and _news(source.topic, ask.subject):
-        anchor = rng.choice(
-            [f"as regards {source.topic}", f"in relation to {source.topic}", f"on {source.topic}"]
-        )
-    if len(content_words(anchor)) < 1 and len(content_words(ask.subject)) < 3:
+    anchor = _anchor(source, ask, tail, rng)
+    if anchor is None:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {anchor}".strip())
     questions = [bare.ask("What", rng), bare.ask("What", rng), bare.ask("What exactly", rng)]
@@ -207,16 +216,30 @@ def _object(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
     yield Draft(tuple(questions), answer, style, source.statement.text, ())  # type: ignore[arg-type]
 
 
+def _anchor(source: Source, ask: Ask, tail: str, rng: random.Random) -> str | None:
+    """What tells which case the question means, or None where nothing can."""
+    told = ask.clause.of_kind("condition")
+    conditions = [c for a in told if (c := short_condition(a.text, 16))]
+    if told and not conditions:
+        return None
+    anchor = tail
+    if conditions:
+        anchor = f"{tail} {conditions[0]}".strip()
+    elif not tail and _news(source.topic, ask.subject):
+        anchor = rng.choice([f"as regards {source.topic}", f"in relation to {source.topic}"])
+    return None if not content_words(anchor) and len(content_words(ask.subject)) < 3 else anchor
+
+
 def _low(text: str) -> str:
     return text[0].lower() + text[1:]
 
 
 def _poor_object(answer: str) -> bool:
-    if len(answer.split()) < 2:
+    if len(answer.split()) < 2 or re.search(r"\b(?:these|those|such|received)\b", answer):
         return True
     return (
         re.match(
-            r"(?i)(?:\w+ly|it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|"
+            r"(?i)(?:\w+ly|also|it|them|him|that|those|this|these|such|to|in|on|for|with|by|as|at|from|of|"
             r"out|up|into|whether|and|only|less|more)\b|.*\b(?:referred|[a-z]+ing|each other)$",
             answer,
         )
@@ -242,7 +265,11 @@ def _ensure(source: Source, ask: Ask, rng: random.Random) -> Iterator[Draft]:
         answer,
     )
     theme = brief(inner.group(1), 9) if inner else None
-    if theme is None or len(answer.split()) < 5:
+    if (
+        theme is None
+        or len(answer.split()) < 5
+        or set(content_words(theme)) <= set(content_words(ask.subject))
+    ):
         return
     questions = [
         f"What {ask.duty(rng)} ensure with regard to {theme}",

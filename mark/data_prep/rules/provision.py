@@ -15,8 +15,9 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     statement, topic = source.statement, source.topic
     if not topic or " not to " in topic or not source.opens_section or not statement.first or statement.cut:
         return
-    answer = clean_answer(re.sub(r"^(?:\d+\.|\(\w+\))\s+", "", statement.text))
-    if (
+    whole = re.sub(r"^(?:\d+\.|\(\w+\))\s+", "", statement.text)
+    answer = clean_answer(whole)
+    if (answer != whole.strip().strip(",;") or "., " in answer) or (
         answer.endswith((":", "—", "–"))
         or len(answer.split()) < 6
         or re.match(r"(?i)for the purposes? of this", answer)

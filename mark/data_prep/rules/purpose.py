@@ -9,15 +9,22 @@ from collections.abc import Iterator
 from mark.data_prep import verbs
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 
+# The aim is told by another provision.
+_LEANS = re.compile(
+    r"\b(?:[Pp]aragraphs?|sub-?paragraphs?|[Aa]rticles?|[Cc]lauses?|[Ss]ections?|points?|its duties under)\b"
+)
+
 
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     """Questions about a purpose."""
     clause, ask = source.clause, source.ask()
-    if clause is None or ask is None or clause.negated or clause.coordinated:
+    if clause is None or ask is None or clause.negated or clause.coordinated or clause.verb == "have":
         return
     for adjunct in clause.of_kind("purpose"):
         answer = clean_answer(adjunct.text)
         answer = re.sub(r"^(?:for the purposes? of) (?=\w+ing\b)", "", answer)
+        if _LEANS.search(answer) or source.statement.lead:
+            continue
         if len(answer.split()) < 4 or re.match(
             r"(?i)(?:for the purposes? of|to) (?:the|this|that|these|those|clauses?|articles?|points?|"
             r"paragraphs?|a)\b",
@@ -25,6 +32,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
         ):
             continue
         phrase = ask.verb_phrase
+        if re.fullmatch(r"(?:adopt|amend) (?:delegated|implementing) acts", phrase):  # which ones?
+            continue
         if len(phrase.split()) < 3 and not clause.passive:
             continue
         questions = [

@@ -78,14 +78,40 @@ def _age(source: Source, topic: str) -> Iterator[Draft]:
     match = _AGE.search(text)
     if match is None or not _AGE_TALK.search(text):
         return
+    if leaving := re.search(rf"until .{{0,20}}(?:the )?age of {N}(?: years)?", text):
+        yield from _leaving(
+            source, clean_answer(re.sub(r"^until (?:he |she |they |it )?(?:attains? )?", "", leaving.group()))
+        )
+        return
     matter = re.sub(r"^(?:the )?(?:dis)?qualifications? (?:for|of) ", "", topic)
-    questions = (
+    questions: tuple[str, ...] = (
         f"What age limit applies to {matter}",
         f"What is the age requirement for {matter}",
-        f"Which age matters for {matter}",
-        f"At what age does the rule on {matter} apply",
+        f"What age do the rules on {matter} set",
     )
+    if " to " in span(match):
+        questions = (f"Which ages are covered by the rules on {matter}", f"For which age does {matter} hold")
     yield _short(source, questions, span(match), f"age {matter}", f"{matter} age limit")
+
+
+def _leaving(source: Source, answer: str) -> Iterator[Draft]:
+    """An age that ends a right or an office."""
+    holder = re.match(
+        r"(?:Every|Each|An?|The) (?P<who>[A-Z]?[\w -]{3,50}?) (?:shall|may|must) ", source.statement.text
+    )
+    if holder is None or "hold office" not in source.statement.text:
+        return
+    who = holder.group("who")
+    yield _short(
+        source,
+        (
+            f"Until what age may a {who} hold office",
+            f"At what age does a {who} have to leave office",
+            f"What is the retirement age of a {who}",
+        ),
+        answer,
+        f"retirement age {who}",
+    )
 
 
 def _share(source: Source, subject: str, topic: str) -> Iterator[Draft]:
