@@ -20,7 +20,7 @@ _NEWLINE = re.compile("\r\n|\r|\n|(?<=[\ufffe\x02])")  # the last: a hyphen at a
 _FONT_NAME_BYTES = 128
 _INKED = re.compile(r"\S+")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_WIDE = 1.5  # font sizes between two words: more is a gap between columns or cells
+_WIDE = 1.1  # font sizes between two words: more is a gap between columns or cells
 
 
 def _emit(kind: str, **values: Any) -> None:
