@@ -17,14 +17,18 @@ from mark.ingest.segment import is_right_to_left
 from mark.ingest.structure import SEPARATOR, Paragraph, is_bare_heading, is_closed, is_point, starts_article
 
 _HYPHENS = "-\u2010\u00ad\u0002\ufffe"  # the last two: pdfium's mark for a hyphen at a line's end
-_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_INVISIBLE = frozenset(
+    "\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 # Ligatures, letter forms, radicals that PDF fonts give for characters, full-width letters and digits; full-width
 # punctuation stays, since it ends sentences without a space.
 _COMPATIBLE = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\u2f00-\u2fd5\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
 _WORD = re.compile(r"[^\W\d_]+")
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
 _SUSPENDED = re.compile(r"(?:and|or|und|oder|et|ou|to)\b")  # after `two-`: the hyphen ends its word
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3000-\u303f\uff01-\uff5e]")  # scripts without spaces
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u3000-\u303f\uff01-\uff5e]"
+)  # scripts without spaces
 _GAP = 1.2  # of the usual distance between baselines: more starts a paragraph
 _SLACK = 6.0  # points by which a full line may miss the right edge
 
@@ -165,11 +169,7 @@ def _body_lines(pages: Sequence[RawPage]) -> tuple[list[_Line], list[Furniture]]
         texts = [plain[page.page, line.start][0] for line in page.lines]
         numbers = margin_numbers(texts, page.lines)
         furniture += [_taken(page.page, page.lines[at], "line_number") for at in sorted(numbers)]
-        left[page.page] = [
-            line
-            for at, line in enumerate(page.lines)
-            if at not in numbers and texts[at]
-        ]
+        left[page.page] = [line for at, line in enumerate(page.lines) if at not in numbers and texts[at]]
         edges[page.page] = [
             EdgeLine(plain[page.page, line.start][0], line.baseline, line.size) for line in left[page.page]
         ]

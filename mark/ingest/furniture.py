@@ -67,9 +67,7 @@ def edge_furniture(pages: Mapping[int, Sequence[EdgeLine]]) -> dict[int, dict[in
             seen[_masked(text, number)].setdefault(number, text)
     needed = max(min(len(pages), 3), round(_MIN_SHARE * len(pages)))
     repeated = {
-        key
-        for key, texts in seen.items()
-        if len(pages) > 1 and len(texts) >= needed and not _is_body(texts)
+        key for key, texts in seen.items() if len(pages) > 1 and len(texts) >= needed and not _is_body(texts)
     }
     found: dict[int, dict[int, Kind]] = {}
     for number, lines in pages.items():
@@ -153,8 +151,7 @@ def _is_apart(lines: Sequence[EdgeLine], rows: Sequence[Sequence[int]], inner: i
     if kinds != {"running_head"} or abs(here.size - there.size) > _OTHER_SIZE:
         return True
     gaps = [
-        abs((lines[a[0]].baseline or 0.0) - (lines[b[0]].baseline or 0.0))
-        for a, b in pairwise(rows[inner:])
+        abs((lines[a[0]].baseline or 0.0) - (lines[b[0]].baseline or 0.0)) for a, b in pairwise(rows[inner:])
     ]
     usual = max(median(gaps) if gaps else 0.0, there.size)
     return abs(here.baseline - there.baseline) > _HEAD_GAP * usual

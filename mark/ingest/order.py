@@ -259,9 +259,7 @@ def _is_full(column: Sequence[Segment]) -> bool:
 
 def _drawn_by_column(columns: Sequence[Sequence[Segment]]) -> bool:
     """Whether the file sets each column as a whole, four lines or more in the longest."""
-    owner = sorted(
-        (segment.lines[0].start, at) for at, column in enumerate(columns) for segment in column
-    )
+    owner = sorted((segment.lines[0].start, at) for at, column in enumerate(columns) for segment in column)
     changes = sum(a[1] != b[1] for a, b in pairwise(owner))
     return changes == len(columns) - 1 and max(map(len, columns)) >= 4
 

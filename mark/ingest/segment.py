@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 
 from mark.ingest.layout import RawLine, RawPage
 
-_NUMERIC = re.compile(r"[\s(\[<>≤≥~≈+−–—-]*(?:[^\W\d_]{0,3}[\s$€£¥]?)[\d.,:/\s'’−–-]*\d[\d.,\s]*[%)\]*‰€$£¥]*")
+_NUMERIC = re.compile(
+    r"[\s(\[<>≤≥~≈+−–—-]*(?:[^\W\d_]{0,3}[\s$€£¥]?)[\d.,:/\s'’−–-]*\d[\d.,\s]*[%)\]*‰€$£¥]*"
+)
 _SAME_ROW = 0.35  # font sizes between baselines that still make one row
-_MARKER = re.compile(r"\(?(?:\d{1,3}|[a-z]{1,2}|[ivxlc]{1,6}|[A-Z])[.)]\)?|\d{1,3}(?:\.\d{1,3})+\.?|[•·▪◦–—*-]")
+_MARKER = re.compile(
+    r"\(?(?:\d{1,3}|[a-z]{1,2}|[ivxlc]{1,6}|[A-Z])[.)]\)?|\d{1,3}(?:\.\d{1,3})+\.?|[•·▪◦–—*-]"
+)
 _MARKER_GAP = 60.0  # points between a point's number and its text
 
 

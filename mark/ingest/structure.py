@@ -39,9 +39,7 @@ _WIDE_TITLE = 40  # characters of a script without spaces
 _LONG_TITLE = 30  # words; a longer bold line is a provision in bold
 _BIG_STYLED, _STYLED = 5, 7  # unnumbered headings: above the articles, or inside them
 
-_NUMBER = (
-    r"(?:[LRD]\*?\.?\s?\d+(?:-\d+)*|\d+er\b|\d+(?:-\d+)+|\d+[A-Z]{0,3}(?:\.\d+)*|\(\d+\)|[IVXLCDM]+[A-Z]?|[A-Zא-ת])"
-)
+_NUMBER = r"(?:[LRD]\*?\.?\s?\d+(?:-\d+)*|\d+er\b|\d+(?:-\d+)+|\d+[A-Z]{0,3}(?:\.\d+)*|\(\d+\)|[IVXLCDM]+[A-Z]?|[A-Zא-ת])"
 _HEADING = re.compile(
     rf"(?P<word>(?i:{'|'.join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))}))\s+(?P<number>{_NUMBER})"
     r"(?P<separator>\s*[.:–—-]+\s*|\s+|$)(?P<rest>.*)$",
@@ -171,7 +169,9 @@ def point_letter(text: str) -> str:
 
 
 _RECITALS_HEADING = Heading(6, "Recitals", "", numbered=True)
-_ANNEXES = re.compile(r"(?:Annex|Schedule|Appendix|Exhibit|Attachment|Addendum|Anhang|Anlage|Annexe|Anexo|Allegato)\b")
+_ANNEXES = re.compile(
+    r"(?:Annex|Schedule|Appendix|Exhibit|Attachment|Addendum|Anhang|Anlage|Annexe|Anexo|Allegato)\b"
+)
 
 
 def sections(paragraphs: Sequence[Paragraph], title: str) -> list[Section]:
@@ -375,6 +375,12 @@ def _is_short_title(text: str) -> bool:
     """A line that reads like a title: few words, a capital first, no closing punctuation."""
     text = text.strip()
     wide = sum(char >= "\u2e80" for char in text)  # scripts without spaces
-    if not text or len(text.split()) > 20 or wide > _WIDE_TITLE or text[-1] in ".;:,—–。；：，、؟！？।" or SEPARATOR in text:
+    if (
+        not text
+        or len(text.split()) > 20
+        or wide > _WIDE_TITLE
+        or text[-1] in ".;:,—–。；：，、؟！？।"
+        or SEPARATOR in text
+    ):
         return False
     return not text[0].islower() and text[0] not in "([,;"

@@ -49,7 +49,9 @@ def two_columns(path: Path, order: str, texts: tuple[str, ...] = (LEFT_TEXT, RIG
     width = int((step - 24) / 4.5)
     columns = [lines_of(text, width) for text in texts]
     marks = [
-        (72 + step * at, 760 - 12 * row, line) for at, lines in enumerate(columns) for row, line in enumerate(lines)
+        (72 + step * at, 760 - 12 * row, line)
+        for at, lines in enumerate(columns)
+        for row, line in enumerate(lines)
     ]
     if order == "rows":
         marks.sort(key=lambda mark: (-mark[1], mark[0]))
@@ -65,7 +67,9 @@ def pleading(path: Path, pages: int = 3) -> Path:
     for page in range(1, pages + 1):
         canvas.setFont("Helvetica", 8)
         canvas.drawString(
-            150, 820, f"Case 1:20-cv-01234-ABC   Document {page + 4}   Filed 03/0{page}/20   Page {page} of {pages}"
+            150,
+            820,
+            f"Case 1:20-cv-01234-ABC   Document {page + 4}   Filed 03/0{page}/20   Page {page} of {pages}",
         )
         canvas.setFont("Times-Roman", 12)
         for number in range(1, 29):
@@ -126,7 +130,8 @@ def margin_notes(path: Path) -> Path:
     canvas = canvas_at(path, "Bread Act")
     y = 780.0
     for number, (note, text) in enumerate(
-        (("Short title.", LEFT_TEXT), ("Duty to deliver fresh bread.", RIGHT_TEXT), ("Dissent.", THIRD_TEXT)), start=1
+        (("Short title.", LEFT_TEXT), ("Duty to deliver fresh bread.", RIGHT_TEXT), ("Dissent.", THIRD_TEXT)),
+        start=1,
     ):
         canvas.setFont("Times-Roman", 7)
         for at, line in enumerate(lines_of(note, 18)):
@@ -161,7 +166,9 @@ def contract(path: Path) -> Path:
         Paragraph("(b) to the Buyer’s mill:", body),
         Paragraph("(i) on weekdays, or", body),
         Paragraph("(ii) on the first Saturday of the month.", body),
-        Paragraph("4. Price. The Buyer shall pay the prices in Schedule 1. Section 3 shall apply to delay.", body),
+        Paragraph(
+            "4. Price. The Buyer shall pay the prices in Schedule 1. Section 3 shall apply to delay.", body
+        ),
         Paragraph("SCHEDULE 1", small),
         Paragraph("Prices", small),
         Paragraph("1. Wheat. The price of wheat flour is 12 dollars a bag.", body),
