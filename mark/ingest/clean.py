@@ -14,8 +14,7 @@ from mark.ingest.furniture import EdgeLine, Kind, edge_furniture, margin_numbers
 from mark.ingest.layout import RawLine, RawPage
 from mark.ingest.order import PrintedLine, reading_order
 from mark.ingest.segment import is_right_to_left
-from mark.ingest.structure import Paragraph, is_bare_heading, is_closed, is_point
-from mark.ingest.table import SEPARATOR
+from mark.ingest.structure import SEPARATOR, Paragraph, is_bare_heading, is_closed, is_point, starts_article
 
 _HYPHENS = "-\u2010\u00ad\u0002\ufffe"  # the last two: pdfium's mark for a hyphen at a line's end
 _INVISIBLE = frozenset(
@@ -282,6 +281,8 @@ def _starts_printed(before: _Line, line: _Line, usual: _Print) -> bool:
     short, closed = usual.is_short(before, line), is_closed(before.text)
     if is_bare_heading(line.text) or is_point(line.text):
         return short or closed or before.text.endswith(",")
+    if starts_article(line.text):
+        return short or closed
     upper = line.text[0].isupper() or is_right_to_left(line.text)
     return short and (closed or upper or line.text[0] in "‘'\"“«(「『（")
 

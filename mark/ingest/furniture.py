@@ -27,7 +27,9 @@ _ROMAN_NUMBER = re.compile(r"[^\w]*(?P<roman>[ivxl]{1,7})[^\w.)]*")
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
 _STAMP = re.compile(r"\b(?:filed|entered|received|docket|ecf|case)\b", re.IGNORECASE)
 _SAME_ROW = 2.0  # points
-_HEAD_GAP = 1.5  # font sizes between a head of several cells and the text, or it is a table's first row
+_HEAD_GAP = 1.2  # of the usual distance of rows: a head in the text's own size stands further away
+_OTHER_SIZE = 0.4  # points by which a head's print differs from the text's
+_MIN_ROWS = 5  # on a page with fewer the usual distance is not known
 _LINE_NUMBER = re.compile(r"\d{1,4}")
 _ALIGNED = 12.0  # points between the centres of line numbers
 _REGULAR = 0.25  # by which their distance may differ from the usual one
@@ -41,7 +43,6 @@ class EdgeLine:
     text: str
     baseline: float | None = None
     size: float = 0.0
-    cells: int = 1
 
 
 def edge_furniture(pages: Mapping[int, Sequence[EdgeLine]]) -> dict[int, dict[int, Kind]]:
@@ -70,9 +71,9 @@ def edge_furniture(pages: Mapping[int, Sequence[EdgeLine]]) -> dict[int, dict[in
     }
     found: dict[int, dict[int, Kind]] = {}
     for number, lines in pages.items():
-        top = _walk(lines, rows[number][: EDGE_ROWS + 1], number, repeated)
+        top = _walk(lines, rows[number], number, repeated)
         rest = [row for row in rows[number] if not set(row) & set(top)]
-        found[number] = top | _walk(lines, rest[::-1][: EDGE_ROWS + 1], number, repeated)
+        found[number] = top | _walk(lines, rest[::-1], number, repeated)
     return found
 
 
@@ -125,23 +126,35 @@ def _is_body(texts: Mapping[int, str]) -> bool:
 def _walk(
     lines: Sequence[EdgeLine], rows: Sequence[Sequence[int]], page: int, repeated: set[str]
 ) -> dict[int, Kind]:
-    """From the edge inwards until a row that is not furniture."""
-    found: dict[int, Kind] = {}
-    for at, row in enumerate(rows[:EDGE_ROWS]):
+    """From the edge inwards until a row that is not furniture.
+
+    What is set like the text and close to it stays: the same form printed on every page, the first
+    row of a table that goes on.
+    """
+    going: list[Sequence[int]] = []
+    for row in rows[:EDGE_ROWS]:
         if not all(_goes(lines[index].text, page, repeated) for index in row):
             break
-        cells = sum(lines[index].cells for index in row)
-        if cells > 1 and at + 1 < len(rows) and _is_close(lines, row, rows[at + 1]):
-            break
-        found |= {index: _kind(lines[index].text) for index in row}
-    return found
+        going.append(row)
+    while going and len(going) < len(rows) and not _is_apart(lines, rows, len(going)):
+        going.pop()
+    return {index: _kind(lines[index].text) for row in going for index in row}
 
 
-def _is_close(lines: Sequence[EdgeLine], row: Sequence[int], following: Sequence[int]) -> bool:
+def _is_apart(lines: Sequence[EdgeLine], rows: Sequence[Sequence[int]], inner: int) -> bool:
+    """Whether the row before `inner` is no part of the text that begins there."""
+    row, following = rows[inner - 1], rows[inner]
     here, there = lines[row[0]], lines[following[0]]
-    if here.baseline is None or there.baseline is None:
-        return False
-    return abs(here.baseline - there.baseline) < _HEAD_GAP * max(here.size, there.size)
+    if here.baseline is None or there.baseline is None or len(rows) < _MIN_ROWS:
+        return True
+    kinds = {_kind(lines[index].text) for index in row}
+    if kinds != {"running_head"} or abs(here.size - there.size) > _OTHER_SIZE:
+        return True
+    gaps = [
+        abs((lines[a[0]].baseline or 0.0) - (lines[b[0]].baseline or 0.0)) for a, b in pairwise(rows[inner:])
+    ]
+    usual = max(median(gaps) if gaps else 0.0, there.size)
+    return abs(here.baseline - there.baseline) > _HEAD_GAP * usual
 
 
 def _goes(text: str, page: int, repeated: set[str]) -> bool:

@@ -120,6 +120,9 @@ def _band_end(rows: Sequence[Sequence[Segment]], first: int) -> int:
         size = median(segment.size for segment in rows[stop]) or 1.0
         if stop > first and rows[stop - 1][0].baseline - rows[stop][0].baseline > _BAND_GAP * size:
             break
+        several = [row for row in rows[first:stop] if len(row) > 1]
+        if len(rows[stop]) == 1 and len(several) > 1 and _crosses(rows[stop], several):
+            break
         left_over = _white_in(white, rows[stop], _GUTTER * size)
         inner = [(a, b) for a, b in left_over if b > left and a < right]
         band = [segment for row in rows[first : stop + 1] for segment in row]
@@ -197,9 +200,36 @@ def _read_band(
             edge = max(segment.right for segment in column)
             done += _plain(column, same_line, edge) if inner is None else inner
         return done
-    return [
-        PrintedLine(tuple(cell.lines for cell in row), None, alone=True) for row in table_rows(rows, columns)
+    head, table, tail = _trimmed(rows)
+    done = _plain([segment for row in head for segment in row], same_line)
+    done += [
+        PrintedLine(tuple(cell.lines for cell in row), None, alone=True)
+        for row in table_rows(table, _columns(table))
     ]
+    return done + _plain([segment for row in tail for segment in row], same_line)
+
+
+_Rows = Sequence[Sequence[Segment]]
+
+
+def _trimmed(rows: _Rows) -> tuple[_Rows, _Rows, _Rows]:
+    """Lines of text above and below a table that leave one of its gutters white by chance."""
+    several = [at for at, row in enumerate(rows) if len(row) > 1]
+    if not several:
+        return [], rows, []
+    table = rows[several[0] : several[-1] + 1]
+    above = [at for at in range(several[0]) if _crosses(rows[at], table)]
+    below = [at for at in range(several[-1] + 1, len(rows)) if _crosses(rows[at], table)]
+    first, stop = max(above, default=-1) + 1, min(below, default=len(rows))
+    return rows[:first], rows[first:stop], rows[stop:]
+
+
+def _crosses(row: Sequence[Segment], table: _Rows) -> bool:
+    """Whether a line stands in none of a table's columns, or in several."""
+    extents = [
+        (min(one.left for one in column), max(one.right for one in column)) for column in _columns(table)
+    ]
+    return sum(row[0].left < right and row[0].right > left for left, right in extents) != 1
 
 
 def _is_prose(columns: Sequence[Sequence[Segment]]) -> bool:

@@ -18,30 +18,49 @@ _WORDS = {
     "capo": "Capo",
     "section": "Section", "abschnitt": "Abschnitt", "sección": "Sección", "sezione": "Sezione",
     "article": "Article", "artikel": "Artikel", "artículo": "Artículo", "articolo": "Articolo",
-    "clause": "Clause", "rule": "Rule",
+    "clause": "Clause", "rule": "Rule", "sec.": "Section", "art.": "Article",
+    "exhibit": "Exhibit", "attachment": "Attachment", "addendum": "Addendum", "anlage": "Anlage",
+    "раздел": "Раздел", "глава": "Глава", "статья": "Статья",
+    "الباب": "الباب", "الفصل": "الفصل", "المادة": "المادة", "مادة": "مادة", "פרק": "פרק", "סעיף": "סעיף",
 }  # fmt: skip
 _LEVELS = {
     1: {"part", "teil", "partie", "parte", "annex", "schedule", "appendix", "anhang", "annexe", "anexo",
-        "allegato"},
-    2: {"book", "title", "titel", "titre", "título", "titolo"},
-    3: {"chapter", "kapitel", "chapitre", "capítulo", "capo"},
-    4: {"section", "abschnitt", "sección", "sezione"},
-    6: {"article", "artikel", "artículo", "articolo", "clause", "rule", "§", "preamble"},
+        "allegato", "exhibit", "attachment", "addendum", "anlage", "الباب"},
+    2: {"раздел", "book", "title", "titel", "titre", "título", "titolo"},
+    3: {"chapter", "kapitel", "chapitre", "capítulo", "capo", "глава", "الفصل", "פרק"},
+    4: {"section", "sec.", "abschnitt", "sección", "sezione"},
+    6: {"article", "art.", "artikel", "artículo", "articolo", "clause", "rule", "§", "preamble", "recitals",
+        "статья", "المادة", "مادة", "סעיף"},
 }  # fmt: skip
 _LEVEL_OF = {word: level for level, words in _LEVELS.items() for word in words}
 _SECTION_WORDS, _ARTICLE_WORDS = _LEVELS[4], _LEVELS[6]
+SEPARATOR = " | "  # between the cells of a table's row in the cleaned text
+_WIDE_TITLE = 40  # characters of a script without spaces
+_LONG_TITLE = 30  # words; a longer bold line is a provision in bold
 _BIG_STYLED, _STYLED = 5, 7  # unnumbered headings: above the articles, or inside them
 
-_NUMBER = r"(?:\d+[A-Z]{0,3}(?:\.\d+)*|[IVXLCDM]+[A-Z]?|[A-Z])"
+_NUMBER = r"(?:[LRD]\*?\.?\s?\d+(?:-\d+)*|\d+er\b|\d+(?:-\d+)+|\d+[A-Z]{0,3}(?:\.\d+)*|\(\d+\)|[IVXLCDM]+[A-Z]?|[A-Zא-ת])"
 _HEADING = re.compile(
-    rf"(?P<word>(?i:{'|'.join(sorted(_WORDS, key=len, reverse=True))}))\s+(?P<number>{_NUMBER})"
+    rf"(?P<word>(?i:{'|'.join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))}))\s+(?P<number>{_NUMBER})"
     r"(?P<separator>\s*[.:–—-]+\s*|\s+|$)(?P<rest>.*)$",
     re.DOTALL,
 )
 _PARAGRAPH_SIGN = re.compile(
-    r"(?P<word>§)\s*(?P<number>\d+[a-z]?)(?P<separator>[.:]?\s*)(?P<rest>.*)$", re.DOTALL
+    r"(?P<word>§)\s*(?P<number>\d+(?:[.-]\d+)*[a-z]?)(?P<separator>[.:]?\s*)(?P<rest>.*)$", re.DOTALL
 )
-_NAMED = re.compile(r"(?P<word>(?i:preamble|annex|appendix|schedule))$")
+# 第三章 总则, 第十二条 国家…: a space or the line's end tells a heading from a reference.
+_HAN = re.compile(
+    r"(?P<key>第[〇零一二三四五六七八九十百千\d]+(?P<unit>[编編篇部章節节款條条])(?:の[一二三四五六七八九十\d]+)?)"
+    r"(?:\s+|$|(?=[（(]))(?P<rest>.*)$",
+    re.DOTALL,
+)
+_HAN_LEVELS = dict.fromkeys("编編篇部", 1) | {"章": 3, "節": 4, "节": 4, "款": 5, "條": 6, "条": 6}
+_REFERENCE = re.compile(r"(?:Abs\.|Absatz|Satz|Nr\.|Halbsatz|Buchst|Unterabs|bis|und|i\.\s?V)")
+_RECITALS = re.compile(r"WHEREAS\b")
+_NAMED = re.compile(r"(?P<word>(?i:preamble|annex|appendix|schedule|recitals|exhibit))$")
+_RUN_IN_CLAUSE = re.compile(
+    r"(?P<number>\d{1,2})\.\s+(?P<title>[^\W\d_a-z](?:[^\s.]+ ){0,5}[^\s.,;]+)\.\s+[^\W\d_a-z]"
+)
 _RUN_IN_TITLE = re.compile(r"([^\W\d_](?:[^\s.]+ ){0,7}[^\s.]+)\.\s+[^\W\d_a-z]")
 _NUMBERED_CLAUSE = re.compile(r"(?P<number>\d{1,2})(?P<separator>\.?\s+)(?P<rest>[^\W\d_].*)$", re.DOTALL)
 _MARKER = re.compile(
@@ -108,9 +127,17 @@ def is_point(text: str) -> bool:
 
 
 def is_bare_heading(text: str) -> bool:
-    """Whether a line is a heading's number and nothing else: `Article 17`, `CHAPTER III`, `§ 5`."""
+    """Whether a line is a heading's number and nothing else: `Article 17`, `CHAPTER III`, `§ 5`, `第三章`."""
+    han = _HAN.match(text)
+    if han is not None:
+        return not han["rest"].strip()
     match = _HEADING.match(text) or _PARAGRAPH_SIGN.match(text)
     return _NAMED.match(text) is not None or (match is not None and not match["rest"].strip(" ."))
+
+
+def starts_article(text: str) -> bool:
+    """Whether a line starts with a Chinese or Japanese heading: `第十二条 ...`."""
+    return _HAN.match(text) is not None
 
 
 def point_style(text: str, open_styles: Sequence[str], previous: str) -> str:
@@ -141,6 +168,12 @@ def point_letter(text: str) -> str:
     return (match["letter"] or "") if match is not None else ""
 
 
+_RECITALS_HEADING = Heading(6, "Recitals", "", numbered=True)
+_ANNEXES = re.compile(
+    r"(?:Annex|Schedule|Appendix|Exhibit|Attachment|Addendum|Anhang|Anlage|Annexe|Anexo|Allegato)\b"
+)
+
+
 def sections(paragraphs: Sequence[Paragraph], title: str) -> list[Section]:
     """Group a document's paragraphs under its headings.
 
@@ -159,6 +192,11 @@ def sections(paragraphs: Sequence[Paragraph], title: str) -> list[Section]:
     while index < len(paragraphs):
         heading, used = style.heading_at(paragraphs, index)
         if heading is None:
+            if _RECITALS.match(paragraphs[index].text) and not path and not any(s.path for s in found):
+                if body:
+                    found.append(_section(path, body))
+                    body = []
+                path = [_RECITALS_HEADING]
             body.append(paragraphs[index])
             index += 1
             continue
@@ -182,6 +220,8 @@ def _plain(text: str) -> str:
 def _section(path: list[Heading], body: list[Paragraph]) -> Section:
     numbered = [heading.key for heading in path if heading.numbered]
     key = numbered[-1] if numbered else (path[-1].key if path else "")
+    if key.isdigit() and len(numbered) > 1 and _ANNEXES.match(numbered[-2]):
+        key = f"{numbered[-2]}, {key}"  # clause 1 of a schedule is another than the contract's
     return Section(tuple(heading.label for heading in path), key, tuple(body))
 
 
@@ -196,6 +236,7 @@ class _Style:
     heading_size: float  # of the article-like headings
     sections_inside: bool  # Section 5.1 stands under Article V (contracts)
     clauses: bool  # no articles, sections or §: `1. Definitions` are the headings
+    run_in_clauses: bool  # `1. Term. This agreement` in most of its numbered paragraphs
 
     @classmethod
     def of(cls, paragraphs: Sequence[Paragraph]) -> _Style:
@@ -219,7 +260,13 @@ class _Style:
         articles = sum(words[word] for word in _ARTICLE_WORDS)
         inner = sum(words[word] for word in _SECTION_WORDS)
         largest = max((paragraph.size for paragraph in paragraphs), default=0.0)
-        return cls(size, bold, largest, always, max(sizes), inner > articles, articles + inner == 0)
+        numbered = [one.text for one in paragraphs if re.match(r"\d{1,2}\.\s+\S", one.text)]
+        run_in = sum(_RUN_IN_CLAUSE.match(text) is not None for text in numbered)
+        clauses = articles + inner == 0
+        return cls(
+            size, bold, largest, always, max(sizes), inner > articles, clauses,
+            run_in >= 3 and 2 * run_in > len(numbered),
+        )  # fmt: skip
 
     def is_printed_title(self, heading: Heading, paragraph: Paragraph, title: str, begun: bool) -> bool:
         """Whether a heading is the document's own title on its first page, and so no level."""
@@ -245,6 +292,14 @@ class _Style:
         return _LEVEL_OF[word]
 
     def _numbered(self, paragraph: Paragraph) -> Heading | None:
+        han = _HAN.match(paragraph.text)
+        if han is not None:
+            rest = han["rest"].strip()
+            body = _HAN_LEVELS[han["unit"]] == 6 or not _is_short_title(rest)
+            title = rest if not body else ""
+            return Heading(
+                _HAN_LEVELS[han["unit"]], han["key"], title, numbered=True, has_body=body and bool(rest)
+            )
         named = _NAMED.match(paragraph.text)
         if named is not None:
             word = named["word"].lower()
@@ -256,7 +311,10 @@ class _Style:
         if word in self.bold_words and not paragraph.bold:
             return None
         key = f"{_WORDS.get(word, '§')} {match['number']}"
-        if not rest.strip(".") or _is_short_title(rest) or (paragraph.bold and not self.body_bold):
+        if word == "§" and _REFERENCE.match(rest):
+            return None
+        printed = paragraph.bold and not self.body_bold and len(rest.split()) <= _LONG_TITLE
+        if not rest.strip(".") or _is_short_title(rest) or printed:
             return Heading(self._level(word), key, rest.rstrip(".") if len(rest) > 1 else "", numbered=True)
         run_in = _run_in_title(match)
         if run_in is None:
@@ -266,7 +324,12 @@ class _Style:
     def _clause(self, paragraphs: Sequence[Paragraph], index: int) -> Heading | None:
         """`1. Definitions` in a contract without articles."""
         paragraph = paragraphs[index]
-        match = _NUMBERED_CLAUSE.match(paragraph.text) if self.clauses else None
+        if not self.clauses:
+            return None
+        run_in = _RUN_IN_CLAUSE.match(paragraph.text)
+        if run_in is not None and self.run_in_clauses:
+            return Heading(6, run_in["number"], run_in["title"], numbered=True, has_body=True)
+        match = _NUMBERED_CLAUSE.match(paragraph.text)
         if match is None or not _is_short_title(match["rest"]):
             return None
         following = paragraphs[index + 1].text if index + 1 < len(paragraphs) else ""
@@ -286,7 +349,7 @@ class _Style:
 
     def _has_title_line(self, lines: Sequence[Paragraph]) -> bool:
         """Whether the line under a bare `Article 17`, with text after it, is the article's title."""
-        if len(lines) < 3 or is_bare_heading(lines[1].text) or is_point(lines[1].text):
+        if len(lines) < 3 or is_point(lines[1].text) or self._numbered(lines[1]) is not None:
             return False
         printed = lines[1].bold and not self.body_bold
         return printed or (_is_short_title(lines[1].text) and lines[1].text[0].isupper())
@@ -299,7 +362,8 @@ def _run_in_title(match: re.Match[str]) -> str | None:
     """
     rest = match["rest"].strip()
     if not rest[:1].isupper():
-        return "" if match["word"] == "§" and rest else None
+        caseless = rest[:1].isalpha() and not rest[:1].islower()
+        return "" if caseless and match["separator"].strip() else None
     dotted = "." in match["number"]
     title = _RUN_IN_TITLE.match(rest)
     if title is not None and (dotted or match["separator"].strip() or match["word"] == "§"):
@@ -310,6 +374,13 @@ def _run_in_title(match: re.Match[str]) -> str | None:
 def _is_short_title(text: str) -> bool:
     """A line that reads like a title: few words, a capital first, no closing punctuation."""
     text = text.strip()
-    if not text or len(text.split()) > 20 or text[-1] in ".;:,—–":
+    wide = sum(char >= "\u2e80" for char in text)  # scripts without spaces
+    if (
+        not text
+        or len(text.split()) > 20
+        or wide > _WIDE_TITLE
+        or text[-1] in ".;:,—–。；：，、؟！？।"
+        or SEPARATOR in text
+    ):
         return False
     return not text[0].islower() and text[0] not in "([,;"

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from mark.ingest.segment import Segment, joined
 
-SEPARATOR = " | "  # between the cells of a row in the cleaned text
 _WRAPPED = 1.25  # of the leading inside a cell: more starts a row
 _LEADING = 1.35  # font sizes: lines further apart are not one cell
 

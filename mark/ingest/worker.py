@@ -20,7 +20,7 @@ _EDGE = 40  # of 255, between neighbouring pixels
 _MIN_EDGES = 20  # in a row of pixels; a printed line has some 100
 _INKED = re.compile(r"\S+")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_WIDE = 1.5  # font sizes between two words: more is a gap between columns or cells
+_WIDE = 1.1  # font sizes between two words: more is a gap between columns or cells
 
 
 def _page_text(text_page: Any, raw: Any) -> str:
