@@ -1,4 +1,4 @@
-"""The derived Chroma collection as the retriever's vector index; stages search exactly and never come here."""
+"""The derived Chroma collection as a vector index; stages search exactly and never come here."""
 
 from __future__ import annotations
 
