@@ -5,8 +5,7 @@ from __future__ import annotations
 from mark.commands.stage import run_stage
 from mark.config import Model, load_section, load_seed, load_value
 from mark.files import BASE_MODELS, EMBEDDER, RERANKER
-from mark.models.reranker import store_reranker
-from mark.models.sources import fetch_model
+from mark.models.sources import fetch_model, store_reranker
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.files import CHUNKS, EMBEDDER, HANDWRITTEN_TEST
 from mark.records import Chunk, Example, HandwrittenQuestion, PracticeQuestion
 from mark.retrieval import Hit, Retriever
+from mark.retrieval.serving import open_chroma
 from mark.seeding import derived_seed
 
 
@@ -42,8 +43,8 @@ def run_retrieval(files: Sequence[Path], changes: Sequence[str], chroma: bool, r
     served = None
     if chroma:
         ingest = load_section(Ingest, "ingest", root / PARAMS)
-        place = (root / ingest.chroma_path, ingest.collection)
-        served = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, settings, place)
+        collection = open_chroma(root / CHUNKS.parent, root / ingest.chroma_path, ingest.collection)
+        served = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, settings, collection)
     return "\n".join(_table(file, exact, served, root) for file in files)
 
 

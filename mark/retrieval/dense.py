@@ -7,7 +7,6 @@ the two differ in nothing but candidates that its approximate index misses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,31 +87,6 @@ class ChromaSearch:
                 f"collection {collection.name} holds {count} rows, chunks.jsonl {len(self._ids)}; "
                 "run `mark ingest`"
             )
-
-    @classmethod
-    def open(cls, location: Path, name: str, key: str, chunk_ids: Sequence[str]) -> ChromaSearch:
-        """Open the collection that ingest derived from an index.
-
-        Args:
-            location: The Chroma folder.
-            name: The collection.
-            key: `index.json`'s key.
-            chunk_ids: As in chunks.jsonl.
-
-        Raises:
-            DataError: The folder or the collection is missing, is the user's, or belongs to other chunks.
-        """
-        from mark.ingest.index import collection_keys
-        from mark.ingest.vector_store import open_store
-
-        known = collection_keys(location)
-        if name not in known:
-            raise DataError(f"{location} holds no collection {name}; run `mark ingest`")
-        if known[name] != key:
-            raise DataError(
-                f"collection {name} in {location} belongs to other chunks than index.json; run `mark ingest`"
-            )
-        return cls(open_store(str(location)).get_collection(name, embedding_function=None), chunk_ids)
 
     def scores(self, vectors: Floats, depth: int, barred: Sequence[Mask | None]) -> list[Floats]:
         """See `DenseSearch`."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from mark.config import Retrieval
 from mark.errors import ConfigError, DataError
 from mark.files import CHUNKS, RERANKER, TOKEN_VECTORS, read_jsonl
-from mark.ingest.index import Index, embedder_sha256, read_embeddings, read_index
+from mark.ingest.index import embedder_sha256, read_embeddings, read_index
 from mark.records import Chunk
 from mark.retrieval.bm25 import KeywordIndex
-from mark.retrieval.dense import ChromaSearch, DenseSearch, ExactSearch, Mask, cosines_with
+from mark.retrieval.dense import DenseSearch, ExactSearch, Mask, cosines_with
 from mark.retrieval.fusion import blend, fuse, ranking, scaled
 from mark.retrieval.late import TokenIndex
 from mark.retrieval.naming import DocumentNames, Mention
@@ -106,7 +106,7 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, data: Path, embedder: Path, settings: Retrieval, chroma: tuple[Path, str] | None = None
+        cls, data: Path, embedder: Path, settings: Retrieval, dense: DenseSearch | None = None
     ) -> Retriever:
         """Load what ingest wrote.
 
@@ -114,10 +114,10 @@ class Retriever:
             data: The data folder.
             embedder: Folder of the embedding model; a reranker's lies beside it.
             settings: Weights and depth of the rankings.
-            chroma: Folder and name of the derived collection, to search it instead of all vectors.
+            dense: Searched instead of all vectors, see `mark.retrieval.serving.open_chroma`.
 
         Raises:
-            DataError: A file or the collection is missing, or they do not belong together.
+            DataError: A file is missing, or they do not belong together.
             ModelError: A model is missing or damaged.
         """
         from mark.models.loading import Embedder
@@ -133,7 +133,7 @@ class Retriever:
             raise DataError(
                 f"the vectors in {data} come from another embedder than {embedder}; run `dvc repro ingest`"
             )
-        dense = _dense(data, index, chunks, chroma)
+        dense = dense or ExactSearch(read_embeddings(data, index))
         encoder, tokens = Embedder(embedder), None
         if settings.late_weight > 0:
             tokens = TokenIndex.open(data / TOKEN_VECTORS.name, index.model_sha256, chunks, encoder)
@@ -316,13 +316,6 @@ def _mixed(everywhere: dict[int, float], named: dict[int, float], share: float) 
     """Weighted mean of the scores in the whole corpus and in the named documents alone."""
     rows = {**everywhere, **named}
     return {row: (1 - share) * everywhere.get(row, 0.0) + share * named.get(row, 0.0) for row in rows}
-
-
-def _dense(data: Path, index: Index, chunks: list[Chunk], chroma: tuple[Path, str] | None) -> DenseSearch:
-    if chroma is None:
-        return ExactSearch(read_embeddings(data, index))
-    folder, name = chroma
-    return ChromaSearch.open(folder, name, index.key, [chunk.chunk_id for chunk in chunks])
 
 
 def _reranker(embedder: Path, settings: Retrieval) -> Reranker | None:

@@ -9,7 +9,8 @@ import pytest
 
 from mark.config import WeightSource
 from mark.errors import ModelError
-from mark.models.reranker import CrossEncoder, store_reranker
+from mark.models.reranker import CrossEncoder
+from mark.models.sources import store_reranker
 from tests.retrieval.conftest import random_reranker  # noqa: F401  (a fixture)
 
 TEXTS = ["The fee is 60 euros.", "The chair calls the meeting.", "", "The fee " * 200]

@@ -12,6 +12,7 @@ from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
 from mark.retrieval import Retriever
 from mark.retrieval.dense import ExactSearch, cosines_with
+from mark.retrieval.serving import open_chroma
 from tests.retrieval.test_retriever import ingest_settings, settings
 
 QUESTIONS = [
@@ -36,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path, tiny_bert_d
 def test_both_find_the_same(data: Path, tiny_bert_dir: Path, late: float) -> None:
     chosen = settings(fusion="score", candidates=6, document_weight=0.7, late_weight=late)
     exact = Retriever.open(data, tiny_bert_dir, chosen)
-    served = Retriever.open(data, tiny_bert_dir, chosen, (data.parent / "chroma_db", "pdf_docs"))
+    served = Retriever.open(
+        data, tiny_bert_dir, chosen, open_chroma(data, data.parent / "chroma_db", "pdf_docs")
+    )
     few = sorted(exact.chunks)[:4]
     for allowed in (None, few):
         for one, two in zip(
@@ -52,13 +55,13 @@ def test_both_find_the_same(data: Path, tiny_bert_dir: Path, late: float) -> Non
 def test_a_collection_of_other_chunks_is_refused(data: Path, tiny_bert_dir: Path) -> None:
     chroma = data.parent / "chroma_db"
     with pytest.raises(DataError, match="holds no collection other_docs; run `mark ingest`"):
-        Retriever.open(data, tiny_bert_dir, settings(), (chroma, "other_docs"))
+        Retriever.open(data, tiny_bert_dir, settings(), open_chroma(data, chroma, "other_docs"))
     index = data / "index.json"
     before = index.read_text()
     try:
         index.write_text(before.replace('"key": "', '"key": "0'))
         with pytest.raises(DataError, match="belongs to other chunks than index"):
-            Retriever.open(data, tiny_bert_dir, settings(), (chroma, "pdf_docs"))
+            Retriever.open(data, tiny_bert_dir, settings(), open_chroma(data, chroma, "pdf_docs"))
     finally:
         index.write_text(before)
 
