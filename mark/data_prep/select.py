@@ -16,7 +16,7 @@ from mark.data_prep.candidates import WEIGHTS, Candidate
 from mark.data_prep.leak import HeldOutText
 from mark.data_prep.ledger import KEPT, WITHHELD, WITHHELD_KIND, Book
 from mark.data_prep.similarity import QuestionIndex, near_copies
-from mark.data_prep.unanswerable import Foreign
+from mark.data_prep.unanswerable import NEAR_MISSES_AN_ASPECT, Foreign
 from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage
 from mark.records import Chunk, Example, Split
@@ -26,6 +26,7 @@ BATCH = 256  # questions sent to the retriever at once
 STYLE_SHARE = 0.55  # most that short (or full) answers may fill
 ANSWER_SHARE = 0.03  # most that one answer text may fill ("the Commission")
 WITHHELD_SHARE = 0.5  # of the unanswerable questions; the others are foreign to the corpus
+# `aspect` stands for near misses too, see `unanswerable.close_questions`.
 FOREIGN_SHARES = {"practice": 0.6, "aspect": 0.2, "bank": 0.15, "other_document": 0.05}
 
 PageOf = Callable[[Chunk, int], int]
@@ -172,6 +173,8 @@ class Selection:
         weights = {rule: WEIGHTS.get(rule, 1.0) for rule in self.settings.rules}
         rules = {rule: (self._answers - people) * w / sum(weights.values()) for rule, w in weights.items()}
         shares = {k: v for k, v in FOREIGN_SHARES.items() if practice or k != "practice"}
+        shares["near_miss"] = shares["aspect"] * NEAR_MISSES_AN_ASPECT / (NEAR_MISSES_AN_ASPECT + 1)
+        shares["aspect"] -= shares["near_miss"]
         foreign = (self._refusals - self._withheld) / sum(shares.values())
         return {
             "examples": {"all": self._answers + self._refusals},

@@ -14,6 +14,8 @@ from mark.data_prep.split import HeldOut
 from mark.files import sha256_text
 from mark.records import Chunk, Page, PracticeQuestion
 from mark.retrieval import Retriever
+from mark.retrieval.dense import ExactSearch
+from mark.retrieval.retriever import Parts
 from tests.data_prep.passages import retrieval, settings
 
 ACTORS = ["supplier", "agency", "owner", "tenant", "board", "carrier", "bank", "court", "council", "importer"]
@@ -123,7 +125,7 @@ def retriever_over(chunks: Sequence[Chunk]) -> Retriever:
     """The real retriever with the tiny encoder."""
     encoder = WordHashes()
     vectors = encoder.encode([f"{chunk.heading}\n{chunk.text}" for chunk in chunks])
-    return Retriever(chunks, vectors, encoder, retrieval())
+    return Retriever(chunks, Parts(ExactSearch(vectors), encoder), retrieval())
 
 
 def prepared(

@@ -16,6 +16,8 @@ from mark.files import PRACTICE
 from mark.models.loading import Embedder
 from mark.records import Chunk, Example, PracticeQuestion, Split
 from mark.retrieval import Retriever
+from mark.retrieval.dense import ExactSearch
+from mark.retrieval.retriever import Parts
 from tests.conftest import ROOT
 from tests.data_prep.corpora import WordHashes
 from tests.data_prep.passages import chunk, retrieval
@@ -60,7 +62,7 @@ class Bench:
             self.rows["test"].append(row("test", f"test-{number}", held.question, passage, held.quote or ""))
         anchor = chunk("An anchor of the fleet.", "Article 0", "anchor")
         vectors = WordHashes().encode([anchor.text])
-        self._retriever = Retriever([anchor], vectors, encoder, retrieval())
+        self._retriever = Retriever([anchor], Parts(ExactSearch(vectors), encoder), retrieval())
 
     def _passage(self, name: str, number: int, text: str, split: Split) -> Chunk:
         made = chunk(text, f"Article {number}", f"{name}-{number}")
