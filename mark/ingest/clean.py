@@ -20,8 +20,8 @@ _HYPHENS = "-\u2010\u00ad\u0002\ufffe"  # the last two: pdfium's mark for a hyph
 _INVISIBLE = frozenset(
     "\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-# Ligatures, letter forms, radicals that PDF fonts give for characters, full-width letters and digits; full-width
-# punctuation stays, since it ends sentences without a space.
+# Ligatures, letter forms, radicals that PDF fonts give for characters, full-width letters and digits;
+# full-width punctuation stays, since it ends sentences without a space.
 _COMPATIBLE = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\u2f00-\u2fd5\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
 _WORD = re.compile(r"[^\W\d_]+")
 _LAST_WORD = re.compile(r"[^\W\d_]+$")

@@ -39,9 +39,13 @@ _WIDE_TITLE = 40  # characters of a script without spaces
 _LONG_TITLE = 30  # words; a longer bold line is a provision in bold
 _BIG_STYLED, _STYLED = 5, 7  # unnumbered headings: above the articles, or inside them
 
-_NUMBER = r"(?:[LRD]\*?\.?\s?\d+(?:-\d+)*|\d+er\b|\d+(?:-\d+)+|\d+[A-Z]{0,3}(?:\.\d+)*|\(\d+\)|[IVXLCDM]+[A-Z]?|[A-Zא-ת])"
+_NUMBER = (
+    r"(?:[LRD]\*?\.?\s?\d+(?:-\d+)*|\d+er\b|\d+(?:-\d+)+"
+    r"|\d+[A-Z]{0,3}(?:\.\d+)*|\(\d+\)|[IVXLCDM]+[A-Z]?|[A-Zא-ת])"
+)
+_HEADING_WORDS = "|".join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))
 _HEADING = re.compile(
-    rf"(?P<word>(?i:{'|'.join(map(re.escape, sorted(_WORDS, key=len, reverse=True)))}))\s+(?P<number>{_NUMBER})"
+    rf"(?P<word>(?i:{_HEADING_WORDS}))\s+(?P<number>{_NUMBER})"
     r"(?P<separator>\s*[.:–—-]+\s*|\s+|$)(?P<rest>.*)$",
     re.DOTALL,
 )

@@ -110,11 +110,15 @@ def test_hebrew_is_in_reading_order(read):
 def test_sentences(text, sentences):
     ends = [*sentence_ends(text, 0, len(text)), len(text)]
     starts = [0, *ends]
-    assert [p for a, b in zip(starts, ends, strict=True) if (p := text[a:b].strip())] == sentences
+    assert [p for a, b in zip(starts, ends, strict=False) if (p := text[a:b].strip())] == sentences
 
 
 def test_punkt_learns_a_documents_own_abbreviations():
-    text = "The claim of Pltf. Baker was heard by the court in May. " * 60
+    ends = ["market", "morning", "bakery", "kitchen", "village", "evening"]
+    text = " ".join(
+        f"The claim of Pltf. Baker about the {ends[at % 6]} was heard near the {ends[(at + 1 + at // 6) % 6]}."
+        for at in range(60)
+    )
     learnt, plain = learnt_sentence_ends(text), sentence_ends
     assert len(plain(text, 0, len(text))) > len(learnt(text, 0, len(text))) >= 59
 
