@@ -16,6 +16,7 @@ from mark.errors import DataError
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+_OVERFETCH = 8  # candidates asked of Chroma for each that is needed: its index looks wider and misses fewer
 _DIGITS = 6  # of a cosine; the shape of a batch must not decide between equals
 
 
@@ -104,8 +105,9 @@ class ChromaSearch:
         self, vectors: Floats, questions: list[int], depth: int, ids: list[str] | None, found: list[Floats]
     ) -> None:
         """Fill in the cosines of the nearest `depth` chunks of some questions."""
+        wide = min(_OVERFETCH * depth, len(ids or self._ids))
         answer = self._collection.query(
-            query_embeddings=vectors[questions], n_results=depth, ids=ids, include=["embeddings"]
+            query_embeddings=vectors[questions], n_results=wide, ids=ids, include=["embeddings"]
         )
         for i, near, stored in zip(questions, answer["ids"], answer["embeddings"], strict=True):
             rows = [self._row[chunk_id] for chunk_id in near]
