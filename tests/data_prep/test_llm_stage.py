@@ -72,7 +72,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(ingested: Path, embedder: Path, server: Server, out: Path, **changes: object) -> Ledger:
-    chosen = settings(round_trip_k=50, max_samples=30).model_copy(
+    chosen = settings(round_trip_k=50, max_samples=30, unanswerable_share=0.5).model_copy(
         update={"llm": llm_settings(server.url, **changes)}
     )
     out.mkdir(exist_ok=True)
@@ -185,7 +185,8 @@ def test_the_real_stage_estimates_waits_for_a_yes_and_resumes(
 ) -> None:
     folder = clone_of_working_tree(tmp_path / "clone")
     for path in ingested.iterdir():
-        shutil.copy(path, folder / "data" / path.name)
+        if path.is_file():
+            shutil.copy(path, folder / "data" / path.name)
     shutil.copytree(tiny_bert_dir, folder / "models/embedder")
     environment = {k: v for k, v in os.environ.items() if k not in ("DVC_ROOT", "MARK_SETUP_MODE")}
     environment |= {"PYTHONPATH": str(folder), "SOME_KEY": KEY}

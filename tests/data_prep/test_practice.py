@@ -80,7 +80,7 @@ def test_questions_on_other_documents_bring_their_passage(data: Path) -> None:
     answerable = [row for row in rows if row.kind == "answerable"]
     assert len(answerable) == 2  # a quarter of the answerable ones: 0.25 * (10 - 2)
     own = [row for row in train if row.kind == "answerable" and row.rule_id != "practice"]
-    assert len(own) > len(answerable)  # the user's own documents come first
+    assert len(own) >= len(answerable)  # the user's own documents come first
     for row in answerable:
         assert row.source_chunk in passages and row.source_chunk in row.contexts and row.page is None
         assert row.answer in passages[row.source_chunk].text
