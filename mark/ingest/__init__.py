@@ -107,8 +107,10 @@ def _pdf_documents(
 
     Of several files with the same bytes only the first that can be read counts.
     """
+    from mark.corpus.passwords import read_passwords
     from mark.ingest.pdf import read_pdfs
 
+    secret = read_passwords().keys()  # what a password opens is not kept, or it would be served without one
     first_with: dict[str, str] = {}
     for start in range(0, len(files), _WINDOW):
         window = {path: sha256_file(path) for path in files[start : start + _WINDOW]}
@@ -116,7 +118,10 @@ def _pdf_documents(
         for path, content in window.items():
             if content not in first_with:
                 firsts.setdefault(content, path)
-        known = {path: maker.known(content, _name(path, raw)) for content, path in firsts.items()}
+        known = {
+            path: None if _name(path, raw) in secret else maker.known(content, _name(path, raw))
+            for content, path in firsts.items()
+        }
         unknown = [path for path, made in known.items() if made is None]
         maker.progress.set("file", f"{len(unknown)} files being read" if unknown else "")
         readings = dict(read_pdfs(unknown, raw, maker.settings)) if unknown else {}
@@ -132,7 +137,7 @@ def _pdf_documents(
                 if isinstance(reading, QuarantinedFile):
                     yield reading
                     continue
-                made = maker.of_reading(reading, content, name)
+                made = maker.of_reading(reading, content, name, keep=name not in secret)
             first_with[content] = name
             yield made
 

@@ -70,8 +70,8 @@ class DocumentMaker:
         entry = self._cache.document(content, file, name)
         return None if entry is None else self._embedded(entry, content, new=False)
 
-    def of_reading(self, raw: RawDocument, content: str, file: str) -> MadeDocument:
-        """Make a document of what was read from a file, and keep it.
+    def of_reading(self, raw: RawDocument, content: str, file: str, keep: bool = True) -> MadeDocument:
+        """Make a document of what was read from a file, and keep it unless told otherwise.
 
         Raises:
             DataError: The file was changed while it was read.
@@ -79,7 +79,7 @@ class DocumentMaker:
         if raw.doc_id != content:
             raise DataError(f"{file} changed while it was read; run it again")
         entry = self._cut(raw, file)
-        if self._cache is not None:
+        if self._cache is not None and keep:
             self._cache.keep_document(content, entry)
         return self._embedded(entry, content)
 

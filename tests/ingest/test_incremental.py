@@ -274,6 +274,26 @@ def test_no_cache(tmp_path, three_pdfs, tiny_bert_dir, settings):
     assert not (tmp_path / "cache").exists()
 
 
+def test_what_a_password_opened_is_locked_again_without_it(
+    tmp_path, text_pdf, tiny_bert_dir, settings, monkeypatch
+):
+    from pypdf import PdfReader, PdfWriter
+
+    from mark.corpus.passwords import forget_passwords, store_password
+
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    raw = make_documents(tmp_path / "raw", text_pdf, 2)
+    writer = PdfWriter(clone_from=PdfReader(raw / "house-000.pdf"))
+    writer.encrypt("open sesame", algorithm="AES-256")
+    writer.write(raw / "house-000.pdf")
+    store_password(["house-000.pdf"], "open sesame", tmp_path)
+    arguments = (settings(), raw, tiny_bert_dir, tmp_path / "data", tmp_path / "cache")
+    assert [file.file for file in ingest_pdfs(*arguments).files] == ["house-000.pdf", "house-001.pdf"]
+    forget_passwords(["house-000.pdf"], tmp_path)
+    report = ingest_pdfs(*arguments)
+    assert [(file.file, file.code) for file in report.quarantined] == [("house-000.pdf", "encrypted")]
+
+
 def test_forget_removes_all_of_a_document(tmp_path, three_pdfs, tiny_bert_dir, settings):
     report = ingest_pdfs(settings(), three_pdfs, tiny_bert_dir, tmp_path / "data", tmp_path / "cache")
     forget(tmp_path / "cache", report.files[0].doc_id)
