@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from mark.commands.dvc import dvc, refuse_stage_output
 from mark.config import DataPrep, Ingest, Retrieval, load_section, load_seed
-from mark.errors import ConfigError, DataError
-from mark.files import EMBEDDER, HELD_OUT, LEDGER, TRAIN_SFT, VAL_SFT, read_json
+from mark.errors import ConfigError
+from mark.files import EMBEDDER, HELD_OUT, LEDGER, TRAIN_SFT, VAL_SFT
 
 if TYPE_CHECKING:
     from mark.data_prep.balance import Share
@@ -85,17 +85,9 @@ def ledger_tables(root: Path) -> str:
     Raises:
         DataError: No ledger was written yet, or its sums do not match.
     """
-    from pydantic import ValidationError
+    from mark.data_prep.ledger import read_ledger
 
-    from mark.data_prep.ledger import Ledger
-
-    path = root / LEDGER
-    try:
-        ledger = Ledger.model_validate(read_json(path))
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "sums"
-        raise DataError(f"{path}: {where}: {first['msg']}; run `dvc repro -f data_prep`") from None
+    ledger = read_ledger(root / LEDGER)
     lines = [
         f"{ledger.pages} pages ({ledger.pages_without_chunks} without passages), {ledger.chunks} passages "
         f"({ledger.chunks_asked} asked about), split by {ledger.split_by}"

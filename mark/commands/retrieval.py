@@ -76,7 +76,7 @@ def read_answerable(file: Path, chunks: Sequence[Chunk]) -> tuple[list[Question]
         raise DataError(f"{file} is missing; give a file such as data/practice.jsonl")
     known = {chunk.document for chunk in chunks}
     asked, foreign = [], 0
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         question = _question(line, f"{file}, line {number}", chunks) if line.strip() else None
         if question is None or question.kind != "answerable":
             continue

@@ -11,16 +11,13 @@ def rules_table(data: Path) -> str:
     """The rule families of `data/ledger.json` as a table.
 
     Raises:
-        DataError: There is no ledger.
+        DataError: There is no ledger, or its sums do not match.
     """
-    from mark.data_prep.ledger import Ledger
+    from mark.data_prep.ledger import read_ledger
     from mark.data_prep.yields import yield_table
     from mark.files import LEDGER
 
-    path = data / LEDGER.name
-    if not path.is_file():
-        raise DataError(f"{path} is missing; `dvc repro data_prep` writes it")
-    return yield_table(Ledger.model_validate_json(path.read_text(encoding="utf-8")).rules)
+    return yield_table(read_ledger(data / LEDGER.name).rules)
 
 
 def write_sample(data: Path, per_family: int, seed: int, out: Path) -> str:

@@ -61,7 +61,7 @@ def prepare(
         held_out=HeldOut.read(data / HELD_OUT.name),
         practice=read_practice(data / PRACTICE.name, settings.practice_share),
         writer=writer_for(settings, git_root(), seed),
-        rewrite=rewriter_of(settings, git_root()),
+        rewrite=rewriter_of(settings, embedder.parent.parent),  # of this experiment, not of `DVC_ROOT`
     )
     dataset = build_dataset(material, settings, retrieval.top_k, seed)
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mark.data_prep.balance import Balance
 from mark.data_prep.candidates import Candidate
 from mark.data_prep.llm.account import Account
+from mark.errors import DataError
+from mark.files import read_json
 from mark.records import Chunk, Example, Page, Split
 
 KEPT = "kept"
@@ -116,6 +119,20 @@ class Ledger(_Part):
             raise ValueError("examples of a split do not add up")
         if self.balance[name].examples.got != split.examples:
             raise ValueError(f"the balance of {name} does not add up to its examples")
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Read ledger.json.
+
+    Raises:
+        DataError: It is missing, of another version, or its sums do not match.
+    """
+    try:
+        return Ledger.model_validate(read_json(path))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "sums"
+        raise DataError(f"{path}: {where}: {first['msg']}; run `dvc repro -f data_prep`") from None
 
 
 def added(parts: Sequence[Count]) -> Count:

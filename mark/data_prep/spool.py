@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from mark.records import Chunk, Split
 from mark.seeding import derived_seed
 
 CACHE_KIB = 4096  # of SQLite; what is larger is sorted on disk
+_NO_ROOM = re.compile("disk|full|unable to open|readonly")  # what SQLite says of a folder that fails it
 FETCH = 256  # rows read at once
 
 _TABLE = """
@@ -70,7 +72,7 @@ class Spool:
     ) -> None:
         self._base.close()
         self._folder.cleanup()
-        if isinstance(fault, sqlite3.OperationalError):
+        if isinstance(fault, sqlite3.OperationalError) and _NO_ROOM.search(str(fault)):
             raise DataError(
                 f"questions could not be spooled to {tempfile.gettempdir()} ({fault}); free some space there "
                 "or let TMPDIR name another folder"

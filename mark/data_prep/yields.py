@@ -15,7 +15,15 @@ from mark.errors import DataError
 from mark.records import Example
 from mark.seeding import derived_seed
 
-UNTRIED = ("beyond_limit", "rule_cap", "style_cap", "section_cap", "answer_cap", "same_answer")
+UNTRIED = (
+    "beyond_limit",
+    "document_cap",
+    "rule_cap",
+    "style_cap",
+    "section_cap",
+    "answer_cap",
+    "same_answer",
+)
 COLUMNS = ("family", "question", "answer", "quote", "document", "section", "verdict", "reason")
 
 

@@ -129,7 +129,7 @@ def _brought(root: Path) -> set[str]:
 
 def _rows(dataset: Path) -> list[Example | HandwrittenQuestion]:
     rows: list[Example | HandwrittenQuestion] = []
-    for number, line in enumerate(dataset.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(dataset.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():
             rows.append(_row(line, f"{dataset}, line {number}"))
     if not rows:

@@ -13,9 +13,11 @@ import logging
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -158,7 +160,8 @@ class DocumentCache:
             )
         for folder in self._folder.glob("*"):
             if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+                with suppress(OSError):  # another run has just put something into it
+                    folder.rmdir()
 
     def _vector_path(self, content: str, texts: Sequence[str]) -> Path:
         return self._folder / content / f"vectors-{_digest([self._vectors, list(texts)])}"
@@ -243,4 +246,23 @@ def _environment() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "none"
-    return found | {f"tool {name}": str(shutil.which(name) is not None) for name in _TOOLS}
+    return found | {f"tool {name}": _tool_version(name) for name in _TOOLS} | _other_reader()
+
+
+def _tool_version(name: str) -> str:
+    """What a program says of its version and, of Tesseract, its languages; "none" where it is missing."""
+    if shutil.which(name) is None:
+        return "none"
+    flags = ["--version", "--list-langs"] if name == "tesseract" else ["--version"]
+    runs = [subprocess.run([name, flag], capture_output=True, check=False) for flag in flags]
+    return sha256_text(repr([(run.stdout, run.stderr) for run in runs]))
+
+
+def _other_reader() -> dict[str, str]:
+    """The version of a Docling that lives in an environment of its own."""
+    python = os.environ.get("MARK_DOCLING_PYTHON")
+    if python is None:
+        return {}
+    asked = [python, "-c", "from importlib.metadata import version; print(version('docling'))"]
+    run = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return {"docling of its own": run.stdout.strip() or "none"}

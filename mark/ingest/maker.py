@@ -81,7 +81,7 @@ class DocumentMaker:
         entry = self._cut(raw, file)
         if self._cache is not None and keep:
             self._cache.keep_document(content, entry)
-        return self._embedded(entry, content)
+        return self._embedded(entry, content, keep=keep)
 
     def of_rows(self, raw: RawDocument) -> MadeDocument:
         """Make a document of the rows of a collection; its content is the rows themselves."""
@@ -125,7 +125,9 @@ class DocumentMaker:
         )  # fmt: skip
         return DocumentEntry(report=report, pages=pages, chunks=chunks)
 
-    def _embedded(self, entry: DocumentEntry, content: str, new: bool = True) -> MadeDocument:
+    def _embedded(
+        self, entry: DocumentEntry, content: str, new: bool = True, keep: bool = True
+    ) -> MadeDocument:
         texts = embedded_texts(entry.chunks)
         if not texts:
             self.reused += not new
@@ -139,7 +141,7 @@ class DocumentMaker:
             lambda text: self.progress.set("file", f"{entry.report.file}: {text}"),
         )  # fmt: skip
         self.embedded += len(texts)
-        if self._cache is not None:
+        if self._cache is not None and keep:
             self._cache.keep_vectors(content, texts, vectors)
         return MadeDocument(entry, vectors)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,12 +22,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mark.files import sha256_text, whole_folder
+from mark.files import sha256_file, sha256_text, whole_folder
 from mark.records import Chunk
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # of the stored folder
+_FORMAT = 2  # of the stored folder
 _SCALE = 127  # a unit vector's components as int8
 _VECTORS, _IDS, _META = "vectors.i8", "ids.i4", "meta.json"
 
@@ -98,15 +99,20 @@ class TokenIndex:
             chunks: In the retriever's order.
             encoder: The embedder.
         """
-        stored = _read(folder, model)
+        from filelock import FileLock
+
+        maker = _maker(model)
         keys = [_key(group) for group in _by_document(chunks)]
-        if [part.key for part in stored] != keys:
-            known = {part.key: part for part in stored}
-            log.info("token vectors: %d of %d documents are new", len(set(keys) - set(known)), len(keys))
-            _write(folder, model, _parts(chunks, encoder, known))
-            stored = _read(folder, model)
-        counts = [count for part in stored for count in part.counts]
-        ids, vectors = _whole(folder, sum(counts))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            stored = _read(folder, maker)
+            if [part.key for part in stored] != keys:
+                known = {part.key: part for part in stored}
+                log.info("token vectors: %d of %d documents are new", len(set(keys) - set(known)), len(keys))
+                _write(folder, maker, _parts(chunks, encoder, known))
+                stored = _read(folder, maker)
+            counts = [count for part in stored for count in part.counts]
+            ids, vectors = _whole(folder, sum(counts))
         return cls(counts, ids, vectors)
 
     def queries(self, encoder: TokenEncoder, questions: Sequence[str]) -> list[Query]:
@@ -145,6 +151,19 @@ class TokenIndex:
         return np.round(found, 6)
 
 
+def _maker(model: str) -> str:
+    """Hash of all that decides a vector besides the text: weights, tokenizer, code, versions, processor."""
+    import torch
+    import transformers
+
+    import mark
+
+    package = Path(mark.__file__).parent
+    code = [sha256_file(package / name) for name in ("models/embedder.py", "retrieval/late.py")]
+    versions = [torch.__version__, transformers.__version__, np.__version__, platform.machine()]
+    return sha256_text("\0".join([model, *code, *versions]))
+
+
 def _by_document(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
     return (list(group) for _, group in groupby(chunks, key=lambda chunk: chunk.doc_id))
 
@@ -168,9 +187,8 @@ def _parts(chunks: Sequence[Chunk], encoder: TokenEncoder, known: dict[str, _Par
         )
 
 
-def _write(folder: Path, model: str, parts: Iterator[_Part]) -> None:
+def _write(folder: Path, maker: str, parts: Iterator[_Part]) -> None:
     """One document after the other, so that memory does not grow with the corpus."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as work:
         documents = []
         with (work / _VECTORS).open("wb") as vectors, (work / _IDS).open("wb") as ids:
@@ -178,16 +196,19 @@ def _write(folder: Path, model: str, parts: Iterator[_Part]) -> None:
                 vectors.write(np.ascontiguousarray(part.vectors).tobytes())
                 ids.write(np.ascontiguousarray(part.ids).tobytes())
                 documents.append({"key": part.key, "counts": part.counts})
-        meta = {"format": _FORMAT, "model": model, "documents": documents}
+        sums = {name: sha256_file(work / name) for name in (_VECTORS, _IDS)}
+        meta = {"format": _FORMAT, "maker": maker, "sha256": sums, "documents": documents}
         (work / _META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _read(folder: Path, model: str) -> list[_Part]:
+def _read(folder: Path, maker: str) -> list[_Part]:
     """What is stored for this embedder; nothing where there is none or it is damaged."""
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-        if meta["format"] != _FORMAT or meta["model"] != model:
+        if meta["format"] != _FORMAT or meta["maker"] != maker:
             return []
+        if any(sha256_file(folder / name) != meta["sha256"][name] for name in (_VECTORS, _IDS)):
+            raise ValueError("its hash does not match")
         listed = [(str(d["key"]), [int(count) for count in d["counts"]]) for d in meta["documents"]]
         ids, vectors = _whole(folder, sum(sum(counts) for _, counts in listed))
     except FileNotFoundError:

@@ -288,7 +288,9 @@ def test_what_a_password_opened_is_locked_again_without_it(
     writer.write(raw / "house-000.pdf")
     store_password(["house-000.pdf"], "open sesame", tmp_path)
     arguments = (settings(), raw, tiny_bert_dir, tmp_path / "data", tmp_path / "cache")
-    assert [file.file for file in ingest_pdfs(*arguments).files] == ["house-000.pdf", "house-001.pdf"]
+    files = ingest_pdfs(*arguments).files
+    assert [file.file for file in files] == ["house-000.pdf", "house-001.pdf"]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {files[1].doc_id}
     forget_passwords(["house-000.pdf"], tmp_path)
     report = ingest_pdfs(*arguments)
     assert [(file.file, file.code) for file in report.quarantined] == [("house-000.pdf", "encrypted")]

@@ -10,8 +10,9 @@ import pytest
 from mark.errors import DataError
 from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
+from mark.ingest.vector_store import open_store
 from mark.retrieval import Retriever
-from mark.retrieval.dense import ExactSearch, cosines_with
+from mark.retrieval.dense import ChromaSearch, ExactSearch, cosines_with
 from mark.retrieval.serving import open_chroma
 from tests.retrieval.test_retriever import ingest_settings, settings
 
@@ -50,6 +51,24 @@ def test_both_find_the_same(data: Path, tiny_bert_dir: Path, late: float) -> Non
             assert [hit.score for hit in one] == pytest.approx([hit.score for hit in two], abs=3e-3)
             assert [hit.dense for hit in one] == pytest.approx([hit.dense for hit in two], abs=1e-5)
     assert exact.cosines(QUESTIONS[:1], [few]) == served.cosines(QUESTIONS[:1], [few])
+
+
+def test_an_approximate_index_agrees_with_exact_search_on_thousands(tmp_path: Path) -> None:
+    """3,000 vectors in loose groups, as chunks of documents are; Chroma looks at far fewer than all."""
+    rng = np.random.default_rng(0)
+    groups = rng.normal(size=(60, 32))
+    vectors = groups[rng.integers(60, size=3000)] + 0.7 * rng.normal(size=(3000, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    ids = [f"{i:016x}" for i in range(3000)]
+    collection = open_store(str(tmp_path)).create_collection("made", embedding_function=None)
+    collection.add(ids=ids, embeddings=vectors)
+    questions = vectors[::60] + 0.1 * rng.normal(size=(50, 32)).astype(np.float32)
+    questions /= np.linalg.norm(questions, axis=1, keepdims=True)
+    nearest = [np.argsort(-row)[:10].tolist() for row in questions @ vectors.T]
+    served = ChromaSearch(collection, ids).scores(questions, 10, [None] * 50)
+    found = [np.argsort(-row)[:10].tolist() for row in served]
+    assert all(np.isinf(row).any() for row in served)  # it did not look at everything
+    assert sum(one == two for one, two in zip(nearest, found, strict=True)) >= 48
 
 
 def test_a_collection_of_other_chunks_is_refused(data: Path, tiny_bert_dir: Path) -> None:
