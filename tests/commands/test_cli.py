@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Path:
         (["add", "no.pdf"], "no.pdf"),
         (["remove", "no.pdf"], "no.pdf"),
         (["ingest", "--report"], "data/ingest_report.json is missing"),
-        (["rules", "--data", "nowhere"], "nowhere/ledger.json is missing; `dvc repro data_prep` writes it"),
+        (["rules", "--data", "nowhere"], "nowhere/ledger.json is missing; run `dvc repro`"),
         (["rules", "--data", "nowhere", "--out", "a.csv"], "nowhere/train_sft.jsonl is missing"),
         (["snapshot", "--collection", "nope", "--chroma", "no_folder"], "no_folder"),
         (["report"], "metrics/ holds no evaluation"),
