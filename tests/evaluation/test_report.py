@@ -23,7 +23,8 @@ def metrics(verdict: str, clusters: int = 40) -> dict[str, Any]:
         "gain": {"handwritten": {"over_base_retrieval": GAIN, "over_extractive": GAIN}},
         "unseen_documents": {"base_retrieval": VALUES, "tuned_retrieval": VALUES},
         "test_documents_seen_in_training": {"act": 12, "code": 0},
-        "counts": {"handwritten": 132, "unseen_documents": 17},
+        "counts": {"handwritten": 132, "unseen_documents": 17, "validation": 14},
+        "refusal_fitted": {"base_retrieval": True, "tuned_retrieval": True},
         "clusters": {"handwritten": clusters + 9, "judged": clusters, "needed": 30},
         "verdict": verdict,
         "verdict_on": "handwritten",
@@ -45,6 +46,14 @@ def test_the_table_says_which_documents_were_trained_on() -> None:
     text = " ".join(summary_text({"eval_x_lora": metrics("ship")}).split())
     assert "(never on a tested section): act 12, code 0 (unseen)" in text
     assert "Unseen documents alone (17 questions), token F1: base + retrieval 100 (25-100), tuned +" in text
+
+
+def test_the_table_says_where_refusing_could_not_be_fitted() -> None:
+    found = metrics("ship")
+    assert "not calibrated" not in summary_text({"eval_x_lora": found})
+    found["refusal_fitted"] = {"base_retrieval": True, "tuned_retrieval": False}
+    text = " ".join(summary_text({"eval_x_lora": found}).split())
+    assert "Refusing is not calibrated: fewer than 10 answerable or 10 unanswerable among the 14" in text
 
 
 @pytest.mark.parametrize(
