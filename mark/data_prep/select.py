@@ -170,7 +170,8 @@ class Selection:
             practice: Whether questions by people are among the candidates.
         """
         people = self.settings.practice_share * self._answers if practice else 0.0
-        weights = {rule: WEIGHTS.get(rule, 1.0) for rule in self.settings.rules}
+        families = [*self.settings.rules, *(["llm"] if self.split == "train" and self.book.llm else [])]
+        weights = {rule: WEIGHTS.get(rule, 1.0) for rule in families}
         rules = {rule: (self._answers - people) * w / sum(weights.values()) for rule, w in weights.items()}
         shares = {k: v for k, v in FOREIGN_SHARES.items() if practice or k != "practice"}
         shares["near_miss"] = shares["aspect"] * NEAR_MISSES_AN_ASPECT / (NEAR_MISSES_AN_ASPECT + 1)

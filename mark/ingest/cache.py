@@ -206,8 +206,13 @@ def forget(folder: Path, content: str) -> None:
     Args:
         folder: The cache.
         content: sha256 of its file.
+
+    Raises:
+        DataError: It may not be removed.
     """
-    shutil.rmtree(folder / content, ignore_errors=True)
+    if (folder / content).is_dir():
+        with disk_errors(folder / content):
+            shutil.rmtree(folder / content)
 
 
 def _header(path: Path, body: bytes) -> list[str]:

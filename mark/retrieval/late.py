@@ -103,16 +103,13 @@ class TokenIndex:
 
         maker = _maker(model)
         keys = [_key(group) for group in _by_document(chunks)]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            stored = _read(folder, maker)
-            if [part.key for part in stored] != keys:
-                known = {part.key: part for part in stored}
-                log.info("token vectors: %d of %d documents are new", len(set(keys) - set(known)), len(keys))
-                _write(folder, maker, _parts(chunks, encoder, known))
-                stored = _read(folder, maker)
-            counts = [count for part in stored for count in part.counts]
-            ids, vectors = _whole(folder, sum(counts))
+        stored = _read(folder, maker)
+        if [part.key for part in stored] != keys:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.parent / f".{folder.name}.lock"):
+                stored = _brought_up_to_date(folder, maker, keys, chunks, encoder)
+        counts = [count for part in stored for count in part.counts]
+        ids, vectors = _whole(folder, sum(counts))
         return cls(counts, ids, vectors)
 
     def queries(self, encoder: TokenEncoder, questions: Sequence[str]) -> list[Query]:
@@ -149,6 +146,19 @@ class TokenIndex:
         best = np.maximum.reduceat(cosines, begins, axis=0)  # [rows, question tokens]
         found[[i for i, _, _ in spans]] = best @ query.weights / query.weights.sum()
         return np.round(found, 6)
+
+
+def _brought_up_to_date(
+    folder: Path, maker: str, keys: list[str], chunks: Sequence[Chunk], encoder: TokenEncoder
+) -> list[_Part]:
+    """Make what is new; another process may have done so while this one waited for the lock."""
+    stored = _read(folder, maker)
+    if [part.key for part in stored] == keys:
+        return stored
+    known = {part.key: part for part in stored}
+    log.info("token vectors: %d of %d documents are new", len(set(keys) - set(known)), len(keys))
+    _write(folder, maker, _parts(chunks, encoder, known))
+    return _read(folder, maker)
 
 
 def _maker(model: str) -> str:
