@@ -77,7 +77,7 @@ class DocumentCache:
         model = _folder_sha256(embedder)
         settled = {k: v for k, v in settings.model_dump(mode="json").items() if k not in _WITHOUT_EFFECT}
         self._documents = _digest([model, settled, _reading_code(), _environment()])
-        self._vectors = _digest([model, settings.embed_batch, _embedding_code(), _environment()])
+        self._vectors = _digest([model, settings.embed_batch, _embedding_code(), _versions()])
         self._used: set[Path] = set()
 
     def document(self, content: str, file: str, document: str) -> DocumentEntry | None:
@@ -244,14 +244,18 @@ def _embedding_code() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Versions and tools that a result can depend on."""
+    """Versions and tools that a document's text can depend on."""
+    return _versions() | {f"tool {name}": _tool_version(name) for name in _TOOLS} | _other_reader()
+
+
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "none"
-    return found | {f"tool {name}": _tool_version(name) for name in _TOOLS} | _other_reader()
+    return found
 
 
 def _tool_version(name: str) -> str:
