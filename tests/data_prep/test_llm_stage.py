@@ -188,6 +188,9 @@ def test_the_real_stage_estimates_waits_for_a_yes_and_resumes(
         if path.is_file():
             shutil.copy(path, folder / "data" / path.name)
     shutil.copytree(tiny_bert_dir, folder / "models/embedder")
+    for other in ("models/reranker", "models/base/random"):  # dependencies of the stage that it does not read
+        (folder / other).mkdir(parents=True)
+        (folder / other / "NONE").write_text("not read\n")
     environment = {k: v for k, v in os.environ.items() if k not in ("DVC_ROOT", "MARK_SETUP_MODE")}
     environment |= {"PYTHONPATH": str(folder), "SOME_KEY": KEY}
     shown: list[str] = []
