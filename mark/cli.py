@@ -248,6 +248,21 @@ def retrieval(
 
 
 @app.command()
+def ablation(
+    revisions: Annotated[list[str], typer.Argument(help="Experiments, commits or `workspace`.")],
+    cell: Annotated[str, typer.Option(help="Of the evaluation grid.")] = "tuned_retrieval",
+    entry: Annotated[str | None, typer.Option(help="The evaluated entry.")] = None,
+) -> None:
+    """Compare experiments on the development questions, paired with the first one.
+
+    Example: `mark ablation main random-distractors no-unanswerables`
+    """
+    from mark.commands.ablation import run_ablation
+
+    typer.echo(run_ablation(revisions, cell, entry, git_root()))
+
+
+@app.command()
 def params(
     overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only.")] = False,

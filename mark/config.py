@@ -194,10 +194,13 @@ class DataPrep(Section):
     test_share: Fraction
     split_by: Literal["auto", "document", "section"]  # auto: by document from 10 documents on
     held_out_documents: list[str]  # wholly in the test split
-    unanswerable_share: Fraction  # of each split: passage withheld, answer = the refusal
+    unanswerable_share: Fraction  # of the train examples: no passage holds the answer, which is the refusal
+    val_unanswerable_share: Fraction  # enough of both kinds to fit the refusal threshold
+    test_unanswerable_share: Fraction
+    distractors: Literal["retrieved", "random"]  # beside the source in training
     train_passages: int = Field(ge=1)  # in a training prompt: the source and the best of retrieval.top_k
-    practice_share: Fraction  # of the train examples: questions of data/practice.jsonl
-    brought_share: Fraction  # the same where their passages are not in the corpus
+    practice_share: Fraction  # of the train and val examples: questions of data/practice.jsonl
+    brought_share: Fraction  # of the train examples, where their passages are not in the corpus
     rules: list[str] = Field(min_length=1)  # rule families, see mark/data_prep/rules
     max_per_section: int = Field(ge=1)
     max_document_share: Fraction  # of a split's answerable examples; never less than twice an even share

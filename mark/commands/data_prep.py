@@ -95,7 +95,7 @@ def ledger_tables(root: Path) -> str:
     lines += [f"versions of one document, split as one: {', '.join(group)}" for group in ledger.versions]
     counts = {f"rule {name}": count for name, count in ledger.rules.items()}
     counts |= {f"no answer: {name}": count for name, count in ledger.foreign.items()}
-    counts |= {"practice, own passage": ledger.brought} if ledger.brought.asked else {}
+    counts |= {f"{split}: practice, own passage": c for split, c in ledger.brought.items() if c.asked}
     splits = {f"split {name}": split.questions for name, split in ledger.splits.items()}
     lines += ["", *_outcomes({"all questions": ledger.questions} | splits | counts)]
     unused = ", ".join(f"{reason} {count}" for reason, count in ledger.practice_unused.items())

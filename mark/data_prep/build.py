@@ -19,7 +19,7 @@ from mark.data_prep.llm.writer import Drafts, QuestionWriter
 from mark.data_prep.naming import document_names
 from mark.data_prep.near_misses import Terms
 from mark.data_prep.phrases import Casing
-from mark.data_prep.practice import Practice, resolve
+from mark.data_prep.practice import SPLITS, Practice, resolve
 from mark.data_prep.rewriting import Rewrite, reworded
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
@@ -61,7 +61,7 @@ class Material:
         pages: All pages; empty where only chunks are known.
         retriever: The deployed one, over all chunks.
         held_out: Sections that hand-written questions cite.
-        practice: Questions that people wrote for training.
+        practice: Questions that people wrote for training and validation.
         writer: Has a language model write questions for training; None = not asked for.
         rewrite: A model that puts questions into other words.
     """
@@ -97,9 +97,9 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     rows: dict[Split, list[Example]] = {}
     balances: dict[Split, Balance] = {}
     written = Drafts() if material.writer is None else material.writer.write(training_passages(corpus))
-    practice = resolve(material.practice, chunks, split_of, corpus.barred, seed)
+    practice = resolve(material.practice, corpus, settings.val_share, seed)
     book.unused_practice = practice.unused
-    foreign = _Foreign(chunks, casing, practice.foreign, seed, written.foreign)
+    foreign = _Foreign(chunks, casing, practice, seed, written.foreign)
     asked = QuestionIndex()
     with Spool(retriever.chunks, seed) as spool:
         notes = _Notes(book, spool)
@@ -110,13 +110,12 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
             documents = sorted({chunk.document for chunk in chunks if split_of[chunk.chunk_id] == name})
             allowed = _visible(name, corpus)
             shelf = Shelf(retriever, allowed, top_k, shown, _page_finder(pages), len(documents))
-            selection = Selection(name, settings, shelf, book, asked, _held_out(name, corpus, rows))
-            if name == "train":
-                _add_practice(selection, practice, settings, shelf, book)
+            held_out = _held_out(name, corpus, rows, practice)
+            selection = Selection(name, settings, shelf, book, asked, held_out, seed)
+            _add_practice(selection, practice, settings, shelf)
             selection.fill(_in_other_words(spool.balanced(name), material, selection.target, settings))
             selection.add_foreign(foreign.questions(name, sources[name].items()))
-            by_people = name == "train" and bool(practice.candidates or practice.brought or practice.foreign)
-            balances[name] = balance(selection.rows, selection.wanted(documents, by_people))
+            balances[name] = balance(selection.rows, selection.wanted(documents, bool(practice.of(name))))
             rows[name] = _shuffled(selection.rows, seed)
             log.info("%s: %d examples", name, len(rows[name]))
     if not rows["train"]:
@@ -124,9 +123,11 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
             f"no training question could be made from {len(chunks)} chunks; the rules read English legal and "
             "technical prose: add such PDFs, or raise data_prep.round_trip_k and data_prep.max_answer_words"
         )
-    used = {chunk_id for row in rows["train"] for chunk_id in row.contexts}
-    passages = {i: chunk for i, chunk in practice.passages.items() if i in used}
-    check_leaks(rows, splits, {**retriever.chunks, **passages}, retriever)
+    used = {chunk_id for name in SPLITS for row in rows[name] for chunk_id in row.contexts}
+    brought = practice.train.passages | practice.val.passages
+    passages = {i: chunk for i, chunk in brought.items() if i in used}
+    known = replace(splits, of_section=practice.sections | splits.of_section)
+    check_leaks(rows, known, {**retriever.chunks, **passages}, retriever)
     return Dataset(rows, close(book, corpus, rows, balances), splits, list(passages.values()))
 
 
@@ -174,22 +175,25 @@ def _add_written(written: Drafts, settings: DataPrep, notes: _Notes) -> None:
         notes.take("train", candidate, found or cheap_fault(candidate, settings))
 
 
-def _add_practice(
-    selection: Selection, practice: Practice, settings: DataPrep, shelf: Shelf, book: Book
-) -> None:
-    """Questions by people: those on the corpus, then those that bring their passage."""
-    outcomes = selection.add_practice(practice.candidates, settings.practice_share, shelf)
-    for candidate, outcome in zip(practice.candidates, outcomes, strict=True):
-        book.enter("train", candidate, outcome)
-    if not practice.brought:
+def _add_practice(selection: Selection, practice: Practice, settings: DataPrep, shelf: Shelf) -> None:
+    """Questions by people: those on the corpus, then those that bring their passage.
+
+    In training the user's own documents come first, hence `brought_share`; in validation they shall show
+    when the model has to refuse people, and rules' questions do not (docs/data.md).
+    """
+    split, book = selection.split, selection.book
+    share = practice.of(split)
+    outcomes = selection.add_practice(share.candidates, settings.practice_share, shelf)
+    for candidate, outcome in zip(share.candidates, outcomes, strict=True):
+        book.enter(split, candidate, outcome)
+    if not share.brought:
         return
-    own = replace(
-        shelf,
-        retriever=shelf.retriever.over(list(practice.passages.values())),
-        allowed=frozenset(practice.passages),
+    visible = {**practice.train.passages, **share.passages}
+    own = replace(shelf, retriever=shelf.retriever.over(list(visible.values())), allowed=frozenset(visible))
+    limit = (
+        min(settings.practice_share, settings.brought_share) if split == "train" else settings.practice_share
     )
-    share = min(settings.practice_share, settings.brought_share)
-    book.brought.update(selection.add_practice(practice.brought, share, own))
+    book.brought[split].update(selection.add_practice(share.brought, limit, own))
 
 
 @dataclass(frozen=True)
@@ -262,10 +266,13 @@ def _barred(chunks: Sequence[Chunk], split_of: dict[str, Split], retriever: Retr
     return frozenset([*train, *near_copies(parts["val"], parts["test"], retriever.vectors_of)])
 
 
-def _held_out(name: Split, corpus: Corpus, rows: dict[Split, list[Example]]) -> HeldOutText:
+def _held_out(
+    name: Split, corpus: Corpus, rows: dict[Split, list[Example]], practice: Practice
+) -> HeldOutText:
     """What the questions of a split must not repeat."""
     hidden = HIDDEN[name]
-    passages = (chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] in hidden)
+    own = (chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] in hidden)
+    passages = chain(own, *(practice.of(split).passages.values() for split in hidden))
     return HeldOutText(passages, [row for split in hidden for row in rows.get(split, [])])
 
 
@@ -308,7 +315,7 @@ class _Foreign:
         self,
         chunks: Sequence[Chunk],
         casing: Casing,
-        practice: Sequence[Foreign],
+        practice: Practice,
         seed: int,
         written: Sequence[Foreign] = (),
     ) -> None:
@@ -328,8 +335,8 @@ class _Foreign:
     def questions(self, split: Split, sources: Sequence[Source]) -> dict[str, Iterator[Foreign]]:
         """By kind, each in a seeded order."""
         seed = derived_seed(self._seed, split)
-        practice = {"practice": iter(self._practice)} if split == "train" and self._practice else {}
-        return practice | {
+        people = self._practice.of(split).foreign
+        return ({"practice": iter(people)} if people else {}) | {
             # A language model's questions ask for missing aspects too, so they come first among those.
             "aspect": chain(
                 self._written if split == "train" else (), close_questions(sources, self._terms, seed)

@@ -64,7 +64,7 @@ class ChunkCount(Count):
 class Ledger(_Part):
     """data/ledger.json."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     split_by: str
     versions: list[list[str]]  # documents that are versions of one another, split as one
     pages: int
@@ -74,7 +74,7 @@ class Ledger(_Part):
     questions: Count
     splits: dict[Split, SplitCount]
     rules: dict[str, Count]
-    brought: Count  # practice questions on passages that are not in the corpus; all in train
+    brought: dict[Split, Count]  # practice questions on passages that are not in the corpus
     foreign: dict[str, Count]  # questions that no passage answers, by kind; kept ones are unanswerable
     practice_unused: dict[str, int]  # practice questions that were not asked: no place here, or held out
     balance: dict[Split, Balance]
@@ -109,7 +109,7 @@ class Ledger(_Part):
         split = self.splits[name]
         if len(mine) != split.chunks or added(mine) != split.questions:
             raise ValueError(f"the trace does not add up to the {name} split")
-        brought = self.brought if name == "train" else added([])
+        brought = self.brought[name]
         if split.answerable != split.questions.kept + brought.kept:
             raise ValueError(f"{split.answerable} answerable {name} examples but {split.questions} kept")
         withheld = split.questions.kept_without_passage + brought.kept_without_passage
@@ -155,7 +155,8 @@ class Book:
     by_split: defaultdict[Split, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     by_rule: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     by_chunk: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    brought: Counter[str] = field(default_factory=Counter)  # of practice questions that bring a passage
+    # Of practice questions that bring a passage.
+    brought: defaultdict[Split, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     foreign: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     unused_practice: Counter[str] = field(default_factory=Counter)
     llm: Account | None = None
@@ -197,7 +198,7 @@ def close(
         questions=added(list(by_split.values())),
         splits={name: _split(name, corpus, rows[name], by_split[name]) for name in names},
         rules={name: _count(outcomes) for name, outcomes in sorted(book.by_rule.items())},
-        brought=_count(book.brought),
+        brought={name: _count(book.brought[name]) for name in names},
         foreign={name: _count(outcomes) for name, outcomes in sorted(book.foreign.items())},
         practice_unused=dict(sorted(book.unused_practice.items())),
         balance=balance,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -21,6 +23,7 @@ from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage
 from mark.records import Chunk, Example, Split
 from mark.retrieval import Hit, Retriever
+from mark.seeding import derived_seed
 
 BATCH = 256  # questions sent to the retriever at once
 STYLE_SHARE = 0.55  # most that short (or full) answers may fill
@@ -43,6 +46,11 @@ class Shelf:
     page_of: PageOf
     documents: int  # among the chunks that may be asked about
 
+    @cached_property
+    def ids(self) -> list[str]:
+        """Of the allowed chunks, in a fixed order."""
+        return sorted(self.allowed)
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -62,19 +70,23 @@ class Selection:
     book: Book
     asked: QuestionIndex  # of all splits
     held_out: HeldOutText
+    seed: int = 0
     rows: list[Example] = field(default_factory=list)
     _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        limits = {
-            "train": self.settings.max_samples,
-            "val": self.settings.max_val,
-            "test": self.settings.max_test,
+        limits: dict[Split, tuple[int, float]] = {
+            "train": (self.settings.max_samples, self.settings.unanswerable_share),
+            "val": (self.settings.max_val, self.settings.val_unanswerable_share),
+            "test": (self.settings.max_test, self.settings.test_unanswerable_share),
         }
-        self.target = target = limits[self.split]
-        self._refusals = round(self.settings.unanswerable_share * target)
+        self.target, self._refusal_share = limits[self.split]
+        target = self.target
+        self._refusals = round(self._refusal_share * target)
         self._answers = target - self._refusals
         self._withheld = round(WITHHELD_SHARE * self._refusals)
+        by_chance = self.split == "train" and self.settings.distractors == "random"
+        self._random = random.Random(derived_seed(self.seed, "distractors")) if by_chance else None
 
     def add_practice(self, candidates: Sequence[Candidate], share: float, shelf: Shelf) -> list[str]:
         """Take questions that people wrote, before any rule's.
@@ -100,19 +112,21 @@ class Selection:
             for asked, hits in zip(self._asked(batch), found, strict=True):
                 if self._counts["answerable",] >= limit:
                     outcomes.append("beyond_limit")
-                else:
-                    outcomes.append(self._judge_practice(asked, hits, self._counts["withheld",] < withheld))
+                    continue
+                may_withhold = self._counts["withheld",] < withheld
+                outcomes.append(self._judge_practice(asked, hits, may_withhold, shelf))
         return outcomes
 
-    def _judge_practice(self, asked: _Asked, hits: Sequence[Hit], may_withhold: bool) -> str:
+    def _judge_practice(self, asked: _Asked, hits: Sequence[Hit], may_withhold: bool, shelf: Shelf) -> str:
         """Keep a question with the passages found for it; without its own it is unanswerable."""
         if fault := self._repeats(asked):
             return fault
         ranks = [hit.chunk.chunk_id for hit in hits]
-        if asked.candidate.chunk.chunk_id in ranks[: self.shelf.top_k]:
-            self._keep(asked, self._shown(asked.candidate, ranks), withheld=False)
+        others = self._others(hits, shelf)
+        if asked.candidate.chunk.chunk_id in ranks[: shelf.top_k]:
+            self._keep(asked, self._shown(asked.candidate, ranks, others), withheld=False)
             return KEPT
-        contexts = self._without_answer(asked.candidate, hits) if may_withhold else []
+        contexts = self._without_answer(asked.candidate, others) if may_withhold else []
         if not contexts:
             return "not_retrieved"
         self._keep(asked, contexts, withheld=True)
@@ -149,7 +163,7 @@ class Selection:
 
     def add_foreign(self, questions: dict[str, Iterator[Foreign]]) -> None:
         """Add questions that no passage answers, in proportion to what was kept."""
-        share = self.settings.unanswerable_share
+        share = self._refusal_share
         kept = sum(row.kind == "answerable" for row in self.rows)
         wanted = self._refusals if kept == self._answers or share >= 1 else round(kept * share / (1 - share))
         missing = max(0, wanted - sum(row.kind == "unanswerable" for row in self.rows))
@@ -242,8 +256,9 @@ class Selection:
             self._answers
             and self._counts["withheld",] * self._answers <= self._counts["answerable",] * self._withheld
         )
+        others = self._others(hits, self.shelf)
         if needs_withheld and (not seen or due or self._counts["answerable",] >= self._answers):
-            contexts = self._without_answer(candidate, hits)
+            contexts = self._without_answer(candidate, others)
             if contexts:
                 self._keep(asked, contexts, withheld=True)
                 return WITHHELD
@@ -251,20 +266,29 @@ class Selection:
             return "not_retrieved"
         if self._counts["answerable",] >= self._answers:
             return "beyond_limit"
-        self._keep(asked, self._shown(candidate, ranks), withheld=False)
+        self._keep(asked, self._shown(candidate, ranks, others), withheld=False)
         return KEPT
 
-    def _shown(self, candidate: Candidate, ranks: Sequence[str]) -> list[str]:
-        """The source and the best of the other passages that were retrieved with it, in rank order."""
-        source = candidate.chunk.chunk_id
-        retrieved = list(ranks[: self.shelf.top_k])
-        others = [chunk_id for chunk_id in retrieved if chunk_id != source][: self.shelf.shown - 1]
-        return [chunk_id for chunk_id in retrieved if chunk_id == source or chunk_id in others]
+    def _others(self, hits: Sequence[Hit], shelf: Shelf) -> list[Chunk]:
+        """What may stand beside the source: what was retrieved, or for an ablation as many at random."""
+        if self._random is None:
+            return [hit.chunk for hit in hits]
+        ids = self._random.sample(shelf.ids, min(len(hits), len(shelf.ids)))
+        return [shelf.retriever.chunks[chunk_id] for chunk_id in ids]
 
-    def _without_answer(self, candidate: Candidate, hits: Sequence[Hit]) -> list[str]:
-        """The retrieved chunks that do not hold the answer, the next ones moved up."""
+    def _shown(self, candidate: Candidate, ranks: Sequence[str], others: Sequence[Chunk]) -> list[str]:
+        """The source and the best of the others, in rank order, or in a random one where they are random."""
+        source = candidate.chunk.chunk_id
+        beside = [chunk.chunk_id for chunk in others[: self.shelf.top_k] if chunk.chunk_id != source]
+        beside = beside[: self.shelf.shown - 1]
+        if self._random is not None:
+            return self._random.sample([source, *beside], 1 + len(beside))
+        return [chunk_id for chunk_id in ranks if chunk_id == source or chunk_id in beside]
+
+    def _without_answer(self, candidate: Candidate, found: Sequence[Chunk]) -> list[str]:
+        """Those of the found chunks that do not hold the answer, the next ones moved up."""
         answer = fold(candidate.answer).lower()
-        others = [h.chunk for h in hits if h.chunk.chunk_id != candidate.chunk.chunk_id]
+        others = [chunk for chunk in found if chunk.chunk_id != candidate.chunk.chunk_id]
         clean = [chunk for chunk in others if answer not in fold(chunk.text).lower()]
         copies = near_copies(clean, [candidate.chunk])
         return [chunk.chunk_id for chunk in clean if chunk.chunk_id not in copies][: self.shelf.shown]
@@ -330,7 +354,8 @@ class Selection:
         if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
             return "might_be_answered"
         self.asked.add(foreign.question, vector)
-        self.rows.append(self._foreign_row(foreign, [hit.chunk.chunk_id for hit in hits]))
+        shown = self._others(hits, self.shelf)
+        self.rows.append(self._foreign_row(foreign, [chunk.chunk_id for chunk in shown]))
         return WITHHELD
 
     def _foreign_row(self, foreign: Foreign, contexts: list[str]) -> Example:

@@ -26,7 +26,7 @@ from mark.evaluation.cells import (
     predict,
     request_for,
 )
-from mark.evaluation.development import development
+from mark.evaluation.development import development, development_rows
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import Question
 from mark.evaluation.significance import Bootstrap
@@ -47,6 +47,7 @@ class EvalResult:
     Attributes:
         entry: Its name.
         predictions: One a cell and test question.
+        development: One a calibrated cell and development question; sweeps compare these.
         metrics: The content of metrics/eval_<entry>.json.
         calibrations: The content of calibration.json.
         seconds_per_answer: By model and context; for the timing report only.
@@ -54,6 +55,7 @@ class EvalResult:
 
     entry: str
     predictions: list[Prediction]
+    development: list[Prediction]
     metrics: dict[str, Any]
     calibrations: Calibrations
     seconds_per_answer: dict[str, float]
@@ -118,12 +120,10 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
     bootstrap = Bootstrap(
         settings.bootstrap_samples, settings.confidence, derived_seed(inputs.seed, "bootstrap")
     )
-    found = development(
-        run.asked.validation, run.answers, calibrations.thresholds, run.asked.chunks, bootstrap
-    )
-    metrics["development"] = rounded(found)
+    developed = development_rows(run.asked.validation, run.answers, calibrations.thresholds, run.asked.chunks)
+    metrics["development"] = rounded(development(developed, bootstrap))
     metrics |= {"precision": str(dtype).removeprefix("torch."), "base_probe_equal": base_proved}
-    return EvalResult(inputs.entry.name, predictions, metrics, calibrations, run.seconds)
+    return EvalResult(inputs.entry.name, predictions, developed, metrics, calibrations, run.seconds)
 
 
 def _base_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch.device) -> bool:

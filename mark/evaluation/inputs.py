@@ -22,6 +22,7 @@ from mark.files import (
     HANDWRITTEN_DEV,
     HANDWRITTEN_TEST,
     MODELS,
+    PRACTICE_PASSAGES,
     TEST_SFT,
     TRAIN_SFT,
     VAL_SFT,
@@ -105,12 +106,14 @@ def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
     depth = max(retrieval.top_k, DEPTH, *settings.recall_at)
     ranked = _ranked(retriever, test, depth)
     validation = [from_example(row) for row in val] + load_handwritten(inputs.handwritten_dev, chunks)[0]
-    validation = stratified(validation, settings.max_calibration, lambda q: (q.handwritten, q.kind))
+    validation = for_thresholds(validation, settings.max_calibration)
     if not validation:
         raise DataError("no validation question for the refusal threshold; raise data_prep.max_val")
-    validation = with_contexts(validation, retriever, retrieval.top_k)
+    brought = brought_passages(inputs.data)
+    known = {**retriever.chunks, **{chunk.chunk_id: chunk for chunk in brought}}
+    check_contexts([*test, *validation], known)
+    validation = with_contexts(validation, retriever, retrieval.top_k, brought)
     test = with_cosines([_filled(q, ranked[q.id][: retrieval.top_k]) for q in test], retriever)
-    check_contexts([*test, *validation], retriever.chunks)
     rows: dict[str, int] = {}
     for row in train:
         rows[row.document or ""] = rows.get(row.document or "", 0) + 1
@@ -120,8 +123,25 @@ def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
         ranked=ranked,
         train_rows=rows,
         handwritten_left_out=left_out,
-        chunks=retriever.chunks,
+        chunks=known,
     )
+
+
+def for_thresholds(questions: Sequence[Question], limit: int) -> list[Question]:
+    """The validation questions that the refusal rule is fitted on, at most `limit`, in order.
+
+    Questions by people come first: when to refuse them cannot be learnt from rules' questions, which are
+    answered with another certainty (docs/data.md).
+    """
+    people = stratified([q for q in questions if q.by_person], limit, lambda q: (q.handwritten, q.kind))
+    rules = stratified([q for q in questions if not q.by_person], limit - len(people), lambda q: q.kind)
+    return [*people, *rules]
+
+
+def brought_passages(data: Path) -> list[Chunk]:
+    """The passages that practice questions brought along; none where the file is missing."""
+    path = data / PRACTICE_PASSAGES.name
+    return read_jsonl(path, Chunk) if path.is_file() else []
 
 
 def check_contexts(questions: Sequence[Question], chunks: Mapping[str, Chunk]) -> None:
@@ -139,17 +159,29 @@ def check_contexts(questions: Sequence[Question], chunks: Mapping[str, Chunk]) -
             )
 
 
-def with_contexts(questions: Sequence[Question], retriever: Retriever, top_k: int) -> list[Question]:
-    """The questions, those without contexts given the retriever's best."""
+def with_contexts(
+    questions: Sequence[Question], retriever: Retriever, top_k: int, brought: Sequence[Chunk] = ()
+) -> list[Question]:
+    """The questions, those without contexts given the retriever's best.
+
+    Args:
+        questions: Any number.
+        retriever: Over the corpus.
+        top_k: Passages a question.
+        brought: Passages outside the corpus that the contexts name.
+    """
     ranked = _ranked(retriever, [q for q in questions if q.contexts is None], top_k)
-    return with_cosines([_filled(q, ranked.get(q.id, [])) for q in questions], retriever)
+    filled = with_cosines([_filled(q, ranked.get(q.id, [])) for q in questions], retriever)
+    return with_cosines(filled, retriever.over(brought)) if brought else filled
 
 
 def with_cosines(questions: Sequence[Question], retriever: Retriever) -> list[Question]:
-    """The questions with the cosine of every chunk of their contexts and of their gold."""
+    """The questions with the cosines of their contexts and gold chunks, those that the retriever has."""
     wanted = [sorted({*(q.contexts or ()), *q.gold} & retriever.chunks.keys()) for q in questions]
     found = retriever.cosines([q.question for q in questions], wanted)
-    return [replace(q, cosines=known) for q, known in zip(questions, found, strict=True)]
+    return [
+        replace(q, cosines={**(q.cosines or {}), **known}) for q, known in zip(questions, found, strict=True)
+    ]
 
 
 def _ranked(retriever: Retriever, questions: Sequence[Question], k: int) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from mark.records import Chunk, Example, HandwrittenQuestion, Kind, PracticeQues
 log = logging.getLogger(__name__)
 
 HANDWRITTEN = "handwritten"
+PRACTICE = "practice"
 _WORD_SHARE = 0.6  # of a quote's words that a chunk must hold to count as its source
 Item = TypeVar("Item")
 
@@ -48,6 +49,11 @@ class Question:
     def handwritten(self) -> bool:
         """Written by a person, not by a rule."""
         return self.rule_id == HANDWRITTEN
+
+    @property
+    def by_person(self) -> bool:
+        """Written by a person: hand-written ones, and practice questions, which others wrote."""
+        return self.rule_id in (HANDWRITTEN, PRACTICE)
 
 
 def from_example(row: Example) -> Question:
@@ -101,7 +107,7 @@ def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
         answers=() if row.answer is None else (row.answer,),
         kind=row.kind,
         style=row.style,
-        rule_id="practice",
+        rule_id=PRACTICE,
         document=row.document,
         section=row.section,
         gold=gold_chunks(row, chunks),

@@ -9,18 +9,20 @@ from mark.evaluation.grid import EvalResult
 from mark.evaluation.report import summary_text
 from mark.files import METRICS, PLOTS, REPORTS, whole_folder, write_json, write_jsonl, write_text
 
+DEVELOPMENT = "development.jsonl"
 PLOTTED = ("exact_match", "token_f1", "rouge_l", "bleu", "refusal_recall", "false_refusals", "quote_correct")
 
 
 def write_results(result: EvalResult, entry: str, root: Path = Path()) -> None:
     """Write what DVC tracks of an evaluation.
 
-    metrics/eval_<entry>.json; reports/eval/<entry>/ with predictions.jsonl, calibration.json and table.txt;
-    plots/eval_grid_<entry>.json and plots/refusal_<entry>.json.
+    metrics/eval_<entry>.json; reports/eval/<entry>/ with predictions.jsonl, development.jsonl,
+    calibration.json and table.txt; plots/eval_grid_<entry>.json and plots/refusal_<entry>.json.
     """
     metrics = {f"eval_{entry}": result.metrics}
     with whole_folder(root / REPORTS / "eval" / entry) as folder:
         write_jsonl(folder / "predictions.jsonl", result.predictions)
+        write_jsonl(folder / DEVELOPMENT, result.development)
         write_json(folder / "calibration.json", result.calibrations.model_dump(mode="json"))
         write_text(folder / "table.txt", summary_text(metrics) + "\n")
     write_json(root / METRICS / f"eval_{entry}.json", metrics)

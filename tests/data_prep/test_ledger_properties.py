@@ -72,8 +72,11 @@ def check_account(found: Dataset, pages: list[records.Page], chunks: list[record
         assert count.split == found.splits.of(chunk)
         assert count.kept == by_source.pop(chunk.chunk_id, 0)
         assert count.asked == count.kept + count.kept_without_passage + sum(count.dropped.values())
-    brought = [row for row in found.rows["train"] if row.source_chunk in by_source]
-    assert len(brought) == ledger.brought.kept == sum(by_source.values())
+    for name, rows in found.rows.items():
+        brought = [row for row in rows if row.source_chunk in by_source]
+        assert len(brought) == ledger.brought[name].kept
+    assert sum(count.kept for count in ledger.brought.values()) == sum(by_source.values())
+    assert ledger.brought["test"].asked == 0
 
 
 @SLOW
@@ -117,6 +120,7 @@ def check_rows(found: Dataset, chunks: list[records.Chunk], section_cap: int) ->
     for name, rows in found.rows.items():
         for row in rows:
             assert {split_of.get(chunk_id, "train") for chunk_id in row.contexts} <= allowed[name]
+            assert row.rule_id != "practice" or name != "test"
             assert (row.answers == [REFUSAL]) == (row.kind == "unanswerable")
         asked = Counter((r.document, r.section) for r in rows if r.document and r.rule_id != "practice")
         assert all(count <= section_cap for count in asked.values())

@@ -146,3 +146,22 @@ def test_generator_reads_a_collection_and_leaves_it_alone(
 def test_generator_refuses_senseless_numbers() -> None:
     with pytest.raises(DataError, match="give top_k >= 1"):
         SFTDataGenerator().generate_dataset(top_k=0)
+
+
+def test_random_distractors_are_an_ablation_of_training_alone(
+    data: Path, tiny_bert_dir: Path, tmp_path: Path
+) -> None:
+    prepare(data, tiny_bert_dir, settings(distractors="random"), retrieval(), 5, tmp_path)
+    usual, drawn = rows(data), rows(tmp_path)
+    assert drawn["val"] == usual["val"] and drawn["test"] == usual["test"]
+    assert [row.question for row in drawn["train"]] == [row.question for row in usual["train"]]
+    changed = [a.contexts != b.contexts for a, b in zip(usual["train"], drawn["train"], strict=True)]
+    assert any(changed)
+    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "chunks.jsonl", Chunk)}
+    for row in drawn["train"]:
+        assert len(row.contexts) == len(set(row.contexts)) >= 1
+        if row.kind == "answerable":
+            assert row.source_chunk in row.contexts
+        elif row.document is not None:  # withheld: the passages that are left hold no answer
+            twin = next(other for other in usual["train"] if other.question == row.question)
+            assert all(twin.section != chunks[i].section or twin.quote is None for i in row.contexts)

@@ -6,7 +6,7 @@ import pytest
 
 from mark.answering.refusal import Evidence, fit
 from mark.evaluation.cells import Answer
-from mark.evaluation.development import development
+from mark.evaluation.development import development, development_rows
 from mark.evaluation.questions import Question
 from mark.evaluation.significance import Bootstrap
 from mark.records import Kind
@@ -30,7 +30,7 @@ def figures(questions: list[Question]) -> dict[str, object]:
         ("tuned", q.id): Answer(*[ANSWERS[q.id][0]] * 2, Evidence(ANSWERS[q.id][1]), ()) for q in questions
     }
     rule = fit([Evidence(0.5)], [1.0], ["answerable"])
-    return development(questions, answers, {"tuned": rule}, {}, Bootstrap(200, 0.9, 1))
+    return development(development_rows(questions, answers, {"tuned": rule}, {}), Bootstrap(200, 0.9, 1))
 
 
 def test_handwritten_questions_alone_are_counted() -> None:

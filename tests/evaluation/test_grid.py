@@ -117,6 +117,7 @@ def test_a_second_run_writes_the_same_bytes(project: Path, result: EvalResult, t
         "plots/eval_grid_random_lora.json",
         "plots/refusal_random_lora.json",
         "reports/eval/random_lora/calibration.json",
+        "reports/eval/random_lora/development.jsonl",
         "reports/eval/random_lora/predictions.jsonl",
         "reports/eval/random_lora/table.txt",
     ]
