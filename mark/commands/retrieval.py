@@ -72,6 +72,8 @@ def read_answerable(file: Path, chunks: Sequence[Chunk]) -> tuple[list[Question]
     """
     if file.name == HANDWRITTEN_TEST.name:
         raise DataError(f"{file} is for the eval stage alone; tune on data/handwritten_dev.jsonl")
+    if file.is_dir():
+        raise DataError(f"{file} is a folder; give a JSONL file such as data/practice.jsonl")
     if not file.is_file():
         raise DataError(f"{file} is missing; give a file such as data/practice.jsonl")
     known = {chunk.document for chunk in chunks}

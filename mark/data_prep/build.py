@@ -23,7 +23,7 @@ from mark.data_prep.practice import SPLITS, Practice, resolve
 from mark.data_prep.rewriting import Rewrite, reworded
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
-from mark.data_prep.similarity import QuestionIndex, document_clusters, near_copies
+from mark.data_prep.similarity import QuestionIndex, near_copies
 from mark.data_prep.split import HIDDEN, HeldOut, Splits, assign_splits
 from mark.data_prep.spool import Spool
 from mark.data_prep.unanswerable import (
@@ -32,6 +32,7 @@ from mark.data_prep.unanswerable import (
     close_questions,
     other_document_questions,
 )
+from mark.data_prep.versions import document_clusters
 from mark.errors import DataError
 from mark.records import Chunk, Example, Page, PracticeQuestion, Split
 from mark.retrieval import Retriever

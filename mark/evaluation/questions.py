@@ -80,18 +80,7 @@ def from_handwritten(row: HandwrittenQuestion, chunks: Sequence[Chunk]) -> Quest
         row: The question.
         chunks: All chunks of the corpus, in reading order.
     """
-    return Question(
-        id=row.id,
-        question=row.question,
-        answers=tuple(row.answers),
-        kind=row.kind,
-        style=row.style,
-        rule_id=HANDWRITTEN,
-        document=row.document,
-        section=row.section,
-        gold=gold_chunks(row, chunks),
-        contexts=None,
-    )
+    return _written(row, row.answers, HANDWRITTEN, chunks)
 
 
 def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
@@ -101,13 +90,19 @@ def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
         row: The question.
         chunks: All chunks of the corpus, in reading order.
     """
+    return _written(row, [] if row.answer is None else [row.answer], PRACTICE, chunks)
+
+
+def _written(
+    row: HandwrittenQuestion | PracticeQuestion, answers: Sequence[str], rule_id: str, chunks: Sequence[Chunk]
+) -> Question:
     return Question(
         id=row.id,
         question=row.question,
-        answers=() if row.answer is None else (row.answer,),
+        answers=tuple(answers),
         kind=row.kind,
         style=row.style,
-        rule_id=PRACTICE,
+        rule_id=rule_id,
         document=row.document,
         section=row.section,
         gold=gold_chunks(row, chunks),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mark.data_prep.leak import check_leaks
-from mark.data_prep.similarity import QuestionIndex, document_clusters, near_copies, shingles
+from mark.data_prep.similarity import QuestionIndex, near_copies, shingles
 from mark.data_prep.split import Splits
+from mark.data_prep.versions import document_clusters
 from mark.errors import LeakError
 from mark.records import Example, Split
 from tests.data_prep import corpora

@@ -42,6 +42,8 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('\n{"id": 1}\n')
     with pytest.raises(DataError, match=r"x\.jsonl, line 2: neither an example nor"):
         run_retrieval([tmp_path / "x.jsonl"], ["late_weight=0"], False, root)
+    with pytest.raises(DataError, match="is a folder; give a JSONL file"):
+        run_retrieval([tmp_path], ["late_weight=0"], False, root)
     with pytest.raises(DataError, match=r"none\.jsonl is missing"):
         run_retrieval([tmp_path / "none.jsonl"], ["late_weight=0"], False, root)
 
