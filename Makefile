@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 PROOF := tmp/proof
 
-.PHONY: help install repro test test-long check format clean proof proof-status
+.PHONY: help install extras repro test test-long check format clean proof proof-status
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -32,13 +32,17 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --quiet --no-deps --editable .
 	@touch $(STAMP)
 
+extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii)
+	@$(PIP) install --quiet -c requirements.lock -r requirements-extras.lock
+	@for program in tesseract gs; do command -v $$program >/dev/null || echo "$$program is missing: apt-get install tesseract-ocr ghostscript"; done
+
 repro: $(STAMP)  ## run the pipeline: PDFs, model, questions, training, evaluation, one table
 	@mark params --check
 	@dvc repro
 	@mark report
 
 test: check  ## static checks and the test suite
-	@pytest -m "not long and not gpu and not hub"
+	@pytest -rs -m "not long and not gpu and not hub"
 
 test-long: $(STAMP)  ## the tests that take minutes each
 	@pytest -m "long" -o timeout=3600

@@ -129,7 +129,7 @@ def test_presidio_without_presidio_is_one_clear_line(monkeypatch: pytest.MonkeyP
 
 
 def test_presidio_masks_names_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed")
+    pytest.importorskip("presidio_analyzer", reason="the extra `pii` is not installed: `make extras`")
     model = next(
         (
             m
@@ -139,7 +139,7 @@ def test_presidio_masks_names_without_a_network(monkeypatch: pytest.MonkeyPatch)
         None,
     )
     if model is None:
-        pytest.skip("no spaCy model of English is installed")
+        pytest.skip("no spaCy model of English is installed: `make extras`")
 
     def refuse(*args: object, **named: object) -> None:
         raise AssertionError("the network was used")

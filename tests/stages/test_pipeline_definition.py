@@ -123,7 +123,8 @@ def test_every_cached_out_is_ignored_by_git_and_every_metric_is_not() -> None:
 
 
 def test_lock_pins_public_versions_only() -> None:
-    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+    locks = ("requirements.lock", "requirements-extras.lock")
+    for line in "".join((ROOT / name).read_text(encoding="utf-8") for name in locks).splitlines():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
 
 
