@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mark.data_prep import verbs
+from mark.data_prep.parties import is_agent, says_little
 from mark.data_prep.phrases import content_words, dangles
 from mark.data_prep.references import section_number
 from mark.data_prep.rules import Source
-from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.numbers import DATE, TIME
 from mark.data_prep.wording import Ask, finish
 from mark.records import Chunk
@@ -184,6 +184,8 @@ def near_misses(sources: Sequence[Source], terms: Terms, seed: int) -> Iterator[
 def _plain_duty(source: Source) -> Ask | None:
     ask = source.ask()
     if ask is None or ask.clause.passive or ask.clause.negated or ask.clause.modal not in ("must", "may"):
+        return None
+    if says_little(ask.verb_phrase):
         return None
     if ask.clause.verb in ("be", "have", "ensure", "apply", "include", "take", "make", "contain"):
         return None
