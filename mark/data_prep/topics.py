@@ -47,6 +47,6 @@ def _small(words: list[str], casing: Casing) -> str:
     long = [word for word in words if len(word) > 3]
     if len(words) == 1 and words[0].isupper() and len(words[0]) > 6:
         return words[0].lower()
-    if long and all(word[:1].isupper() for word in long):
+    if len(long) >= 3 and all(word[:1].isupper() for word in long):
         return " ".join(casing.lower_first(word) for word in words)
     return " ".join(words)

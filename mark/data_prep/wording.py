@@ -161,9 +161,16 @@ _UNCOUNTED = (
 )
 
 
+def without_aside(subject: str) -> str:
+    """`the board, after consulting the members` -> `the board`."""
+    return re.split(
+        r", (?:after|acting|in|upon|on|when|where|having|following|through|with|by|as) ", subject, maxsplit=1
+    )[0]
+
+
 def short_subject(clause: Clause, limit: int = 9) -> str | None:
     """The subject as a question names it."""
-    subject = brief(clause.subject, limit)
+    subject = brief(without_aside(clause.subject), limit)
     if subject is None or re.match(
         r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing)\b", subject
     ):

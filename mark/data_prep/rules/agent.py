@@ -11,7 +11,7 @@ from mark.data_prep.clauses import Clause
 from mark.data_prep.parties import is_agent, is_body, lost_pointer, narrowed, says_little
 from mark.data_prep.phrases import brief, content_words
 from mark.data_prep.rules.base import Draft, Source, clean_answer, pointed_subject
-from mark.data_prep.wording import Ask, short_condition, short_phrase
+from mark.data_prep.wording import Ask, short_condition, short_phrase, without_aside
 from mark.data_prep.words import word_set
 
 _NO_DEED = word_set("be mean apply consist include comprise have represent remain work")
@@ -26,7 +26,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     if clause.passive:
         yield from _by_agent(source, clause, rng)
         return
-    answer, phrase = clean_answer(clause.subject), short_phrase(clause)
+    answer, phrase = clean_answer(without_aside(clause.subject)), short_phrase(clause)
     if phrase is None or _unfit(source, clause, phrase, answer):
         return
     condition = _condition(source, clause)
