@@ -1,4 +1,4 @@
-"""How other passages of a split name the same thing: `Acme Ltd ("the Supplier")`, `service level agreement (SLA)`.
+"""How other passages of a split name a thing: `Acme Ltd ("the Supplier")`, `service level agreement (SLA)`.
 
 A text that gives a second name in brackets uses both, mostly in different passages. A question about one
 passage may so be asked in the words of another one.
@@ -20,10 +20,11 @@ SHARE = 0.75  # of the questions in which a swap is possible
 
 _NAME = r"[A-Z][\w&’'.-]*(?: (?:[A-Z][\w&’'.-]*|of|for|and|the|on)(?= ))*"
 _LABEL = re.compile(
-    rf"(?P<long>{_NAME}) \((?:(?:hereinafter|hereafter|collectively|together|also|referred to as|the|each|an?),? )*"
-    r"[‘“\"'](?:the )?(?P<short>[A-Z][\w-]*(?: [A-Z][\w-]*){0,2})[’”\"']\)"
+    rf"(?P<long>{_NAME}) \((?:(?:hereinafter|hereafter|collectively|together|also|referred to as|the|each|"
+    r"an?),? )*[‘“\"'](?:the )?(?P<short>[A-Z][\w-]*(?: [A-Z][\w-]*){0,2})[’”\"']\)"
 )
 _ACRONYM = re.compile(r"(?P<before>(?:[\w-]+ ){2,9})\((?:the )?[‘“\"']?(?P<short>[A-Z]{2,6}s?)[’”\"']?\)")
+_AFTER_NAME = "of|for|in|to|on|by|with|from|and|or|be|have|not|under|if|when|where|end|open|apply|bind|report"
 _SMALL = ("of", "for", "and", "the", "on", "in", "to")
 
 
@@ -78,8 +79,8 @@ class OtherNames:
 
 
 def _clumsy(after: str, here: _Name, there: _Name) -> bool:
-    """Whether a long form would stand before another noun: `information and communication technology assets`."""
-    compound = re.match(r" (?!(?:of|for|in|to|on|by|with|from|and|or|be|have|not|under)\b)[a-z]", after)
+    """Whether a long form would stand before a noun: `information and communication technology assets`."""
+    compound = re.match(rf" (?!(?:{_AFTER_NAME})\b)[a-z]", after)
     return here.text.isupper() and len(there.text.split()) > 2 and compound is not None
 
 
@@ -124,6 +125,6 @@ def _expanded(words: list[str], short: str) -> str | None:
 def _named(name: str, text: str) -> _Name:
     """Small names keep whatever article the question has."""
     uses = len(re.findall(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
-    with_article = len(re.findall(rf"\b[Tt]he {re.escape(name)}(?![\w-])", text))
+    with_article = len(re.findall(rf"\b[Tt]he [‘“\"']?{re.escape(name)}(?![\w-])", text))
     introduced = re.search(rf"\b(?:[Tt]he|[Aa]n?) {re.escape(name)} \(", text) is not None
-    return _Name(name, introduced or with_article * 2 > uses)
+    return _Name(name, introduced or 0 < uses <= with_article * 2)

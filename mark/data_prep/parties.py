@@ -32,7 +32,7 @@ _POINTED = (
     r"powers|conditions|requirements|cases?|acts?|orders?|notices?|plans?|statements?|references?|provisions|"
     r"evaluations?|amounts?|sums?|forms?|tasks|rules|standards|activities|elements|details|objections?|proposals?|"
     r"drafts?|resolutions?|arrangements?|steps|reasons|circumstances|persons?|bodies|documents?|action|"
-    r"certificates?|declarations?|exercise|purposes?)"
+    r"certificates?|protocols?|declarations?|exercise|purposes?)"
 )
 _LITTLE = re.compile(
     rf"\b(?:the|its|their|that) (?:\w+[- ]month |relevant |same |national )?{_POINTED}"

@@ -173,7 +173,7 @@ _LOST_WORD = (
     r"governed|released)"
 )
 _LOST_PARTICIPLE = re.compile(
-    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was) "
+    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was)(?<!\bor)(?<!\band) "
     rf"{_LOST_WORD}(?: (?:or|and) {_LOST_WORD})?$"
 )
 _WIDE = re.compile(

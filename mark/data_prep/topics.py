@@ -37,7 +37,9 @@ def spoken_topic(topic: str, casing: Casing) -> str | None:
         return text
     if re.match(r"(?:right|rights|power|duty) (?:to|of) ", text):
         return f"the {text}"
-    head = re.split(r" (?:of|for|in|to|on|by|with|from|at|against|between|and|or) ", text)[0].split()[-1]
+    head = re.split(
+        r" (?:of|for|in|to|on|by|with|from|at|against|between|before|after|under|over|and|or) ", text
+    )[0].split()[-1]
     named = not head.islower() and not is_agent(head)
     return text if head in _UNCOUNTED or named else f"the {text}"
 

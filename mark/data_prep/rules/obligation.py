@@ -195,6 +195,8 @@ def _object(source: Source, ask: Ask, case: str, rng: random.Random) -> Iterator
     anchor = f"{tail} {case}".strip()
     if not content_words(anchor) or lost_pointer(tail, clause.rest):
         return
+    if set(content_words(tail)) & set(content_words(ask.subject)):  # `authorities from other authorities`
+        return
     bare = replace(ask, verb_phrase=f"{clause.verb} {anchor}".strip())
     questions = [bare.ask("What", rng), bare.ask("What", rng)]
     if re.search(r"(?i)^(?:\w+ )*information\b", answer):
