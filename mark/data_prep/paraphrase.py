@@ -39,8 +39,6 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"designate", ("name", "choose", "appoint")),
     (r"designating", ("naming", "choosing")),
     (r"designated", ("named", "chosen")),
-    (r"appoint", ("appoint", "name", "choose")),
-    (r"appointed", ("appointed", "named", "chosen")),
     (r"notify(?= (?:the|any|its|their|all|each|[A-Z]))", ("inform", "tell", "alert")),
     (r"notifying", ("informing", "telling")),
     (r"(?<=be )notified", ("informed",)),
@@ -60,7 +58,6 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"revoke", ("withdraw", "cancel")),
     (r"revoked", ("withdrawn", "cancelled")),
     (r"establish(?! that)", ("set up", "create", "establish")),
-    (r"establishing", ("setting up", "creating")),
     (r"established", ("set up", "created", "established")),
     (r"constitute", ("set up", "form")),
     (r"constituted", ("set up", "formed")),
@@ -74,7 +71,7 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"assist", ("help", "assist", "support")),
     (r"assisting", ("helping", "supporting")),
     (r"assisted", ("helped",)),
-    (r"facilitate", ("make easier", "help with")),
+    (r"facilitate", ("help with",)),
     (r"implement", ("put in place", "introduce", "implement")),
     (r"implementing(?= (?:the|a|an|appropriate))", ("putting in place",)),
     (r"retain", ("keep",)),
@@ -94,10 +91,10 @@ _PAIRS: list[tuple[str, tuple[str, ...]]] = [
     (r"publish", ("publish", "make public")),
     (r"disclose", ("reveal", "share")),
     (r"disclosed", ("revealed", "shared")),
-    (r"lay down", ("set", "fix", "define")),
+    (r"lay down", ("set", "define")),
     (r"specify", ("spell out", "define", "specify")),
-    (r"determine", ("decide", "fix", "determine")),
-    (r"determined", ("decided", "fixed")),
+    (r"determine", ("decide", "determine")),
+    (r"determined", ("decided",)),
     (r"comply with", ("follow", "meet", "obey", "respect")),
     (r"complying with", ("following", "meeting")),
     (r"fulfil", ("meet", "satisfy")),
@@ -166,7 +163,7 @@ _FIXED = re.compile(
     r"appropriate (?:Government|Legislature|authority)|competent Legislature|Notified Bod\w+|"
     r"provide(?:s|d)? for|lead supervisory authority|main establishment)\b"
 )
-_PATTERNS = [(re.compile(rf"\b(?:{pattern})(?!\w)"), options) for pattern, options in _PAIRS]
+_PATTERNS = [(re.compile(rf"\b(?:{pattern})(?![\w-])"), options) for pattern, options in _PAIRS]
 
 
 def paraphrase(question: str, rng: random.Random, strength: float = 0.85, keep: str = "") -> str:

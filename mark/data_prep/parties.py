@@ -31,14 +31,14 @@ _POINTED = (
     r"periods?|information|assessments?|procedures?|delegation|matters?|questions?|opinions?|results?|conclusions?|"
     r"powers|conditions|requirements|cases?|acts?|orders?|notices?|plans?|statements?|references?|provisions|"
     r"evaluations?|amounts?|sums?|forms?|tasks|rules|standards|activities|elements|details|objections?|proposals?|"
-    r"drafts?|resolutions?|arrangements?|steps|reasons|circumstances|persons?|bodies|documents?|action|"
+    r"drafts?|resolutions?|arrangements?|steps|reasons|circumstances|persons?|bodies|documents?|action|data|"
     r"certificates?|protocols?|declarations?|exercise|purposes?)"
 )
 _LITTLE = re.compile(
-    rf"\b(?:the|its|their|that) (?:\w+[- ]month |relevant |same |national )?{_POINTED}"
+    rf"\b(?:the|its|their|that) (?:\w+[- ]month |relevant |same |national |\w+ly \w+ed )?{_POINTED}"
     r"(?: (?:taken|concerned|received|made|issued|adopted|supplied|obtained|available|necessary|required|"
     r"requested))?"
-    r"(?=$|,| (?:to (?:the|a|an|each|any|its|their|all|[A-Z])|in|by|with|from|under|at|and|or)\b)"
+    r"(?=$|,| (?:to (?:the|a|an|each|any|its|their|all|[A-Z])|in|by|with|from|under|at|and|or|is|are|has|have)\b)"
 )
 _BARE_ACTS = re.compile(
     r"\b(?:adopt|amend|take|pass) (?:an? )?(?:delegated|implementing) acts?$|"
@@ -62,7 +62,7 @@ def is_agent(text: str) -> bool:
     ):
         return False
     if re.search(
-        r"(?i)\b(?:referred|listed|paragraphs?|articles?|clauses?|points?|subparagraph|annex|shall|which|section)\b",
+        r"(?i)\b(?:referred|listed|paragraphs?|articles?|clauses?|points?|subparagraph|annex|shall|which|section|pursuant)\b",
         text,
     ):
         return False

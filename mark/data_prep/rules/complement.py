@@ -244,6 +244,7 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     if (
         (not after and not tail)
         or says_little(f"{after}{tail}".strip())
+        or lost_pointer(after, clause.rest)
         or _goes_on(answer, source.statement.text)
     ):
         return
