@@ -38,7 +38,8 @@ _LITTLE = re.compile(
     rf"\b(?:the|its|their|that) (?:\w+[- ]month |relevant |same |national |\w+ly \w+ed )?{_POINTED}"
     r"(?: (?:taken|concerned|received|made|issued|adopted|supplied|obtained|available|necessary|required|"
     r"requested))?"
-    r"(?=$|,| (?:to (?:the|a|an|each|any|its|their|all|[A-Z])|in|by|with|from|under|at|and|or|is|are|has|have)\b)"
+    r"(?=$|,| (?:is|are|has|have|to (?:the|a|an|each|any|its|their|all|[A-Z])|in|by|with|from|under|at|and|"
+    r"or)\b)"
 )
 _BARE_ACTS = re.compile(
     r"\b(?:adopt|amend|take|pass) (?:an? )?(?:delegated|implementing) acts?$|"

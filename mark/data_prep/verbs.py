@@ -29,8 +29,8 @@ BASE_VERBS = word_set(
     dispute disqualify disrupt disseminate dissolve distinguish distribute divide document donate
     download draft drain draw drive drop earn eat effect elaborate elapse elect eliminate embed emit
     employ empower enable enact encourage end endeavour endorse enforce engage enhance enjoy enlarge
-    enrol ensure entail enter entertain entitle entrust enumerate equip erase erect escalate establish estimate
-    evacuate evaluate evict evidence examine exceed exchange exclude excuse execute exempt exercise
+    enrol ensure entail enter entertain entitle entrust enumerate equip erase erect escalate establish
+    estimate evacuate evaluate evict evidence examine exceed exchange exclude excuse execute exempt exercise
     exhaust exhibit exist expand expect expel expire explain exploit explore export expose express
     extend facilitate fail fasten feed file fill finalise finance find fit fix fly follow forbid
     foresee forfeit forgive form formulate forward foster fulfil function fund furnish further gain

@@ -202,11 +202,17 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         clause.verb in _CAUSATIVE and " to " not in rest and not clause.passive
     ):
         return None
-    if re.search(r"\(\w{1,3}\)", rest):  # the marker of a list that was cut
+    if _is_torn(clause, rest):
         return None
     rest = re.sub(r"\bY(?=ou(?:r|rs)?\b)", "y", rest)  # licences write `You` large
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
+
+
+def _is_torn(clause: Clause, rest: str) -> bool:
+    """Whether `one` stands for another noun, the object comes late, or a list's marker was left over."""
+    late = clause.verb in ("add", "attach", "apply") and rest.startswith("to ")  # `add to the work what ...`
+    return late or re.match(r"one\b(?! of)|.*\(\w{1,3}\)", rest) is not None
 
 
 def _lacks_gift(clause: Clause, rest: str) -> bool:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from mark.data_prep.clauses import parse
+from mark.data_prep.paraphrase import paraphrase
 from mark.data_prep.parties import is_agent, says_little
 from mark.data_prep.phrases import Casing
 from mark.data_prep.rules import RULES
@@ -169,3 +170,26 @@ def test_aspects_are_what_people_ask() -> None:
 def test_only_is_no_particle() -> None:
     clause = parse("The permit shall be issued only if the board agrees to the plan.")
     assert clause is not None and clause.verb == "issued"
+
+
+def test_a_power_is_not_what_must_be_done() -> None:
+    asked = questions(
+        "condition", "If your program is a library, you may permit linking of other programs with it."
+    )
+    assert asked and not [q for q in asked if re.search("must be done|law require", q)]
+
+
+def test_findings_and_appointments() -> None:
+    told = (
+        "The Member States shall inform the Commission and the other States of a finding under paragraph 1."
+    )
+    assert not drafts("complement", told) and not drafts("agent", told)
+    assert not drafts("agent", "The Commission shall ensure that the list is kept up to date.")
+    assert paraphrase("Who appoints every judge who is appointed", random.Random(1), 1.0) == (
+        "Who appoints every judge who is appointed"
+    )
+    assert "constituted-I" in paraphrase("What must the board constituted-I review", random.Random(1), 1.0)
+
+
+def test_the_first_of_several_meanings_is_no_definition() -> None:
+    assert not drafts("definition", '"Control" means (a) the power to cause the direction of an entity, or')

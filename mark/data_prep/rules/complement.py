@@ -244,7 +244,7 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     if (
         (not after and not tail)
         or says_little(f"{after}{tail}".strip())
-        or lost_pointer(after, clause.rest)
+        or _pointed(after, clause.predicate)
         or _goes_on(answer, source.statement.text)
     ):
         return
@@ -254,6 +254,12 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
         f"Who is to be {_participle(clause.verb)} {after}".strip() + tail,
     )
     yield Draft(questions, answer, "short", source.statement.text, ())
+
+
+def _pointed(matter: str, predicate: str) -> bool:
+    """Whether a reference tells which one is meant: `of a finding [under paragraph 1]`."""
+    pointer = r" (?:under|referred to|pursuant to|issued|adopted|taken|laid down)\b"
+    return bool(matter) and re.search(re.escape(matter) + pointer, predicate) is not None
 
 
 def _participle(verb: str) -> str:

@@ -169,13 +169,13 @@ def _then(source: Source, clause: Clause, ask: Ask | None, rng: random.Random) -
         return
     questions = [
         f"What happens {condition}",
-        f"What does the law require {condition}",
         f"What follows {condition}",
         f"What is the rule {condition}",
         f"What applies {condition}",
         f"{condition}, what happens",
-        f"{condition}, what must be done",
     ]
+    if clause.modal == "must":
+        questions += [f"What does the law require {condition}", f"{condition}, what must be done"]
     if re.match(r"\w+ [a-z]+ing\b", condition) or re.search(r"\b(?:their|its|it|they)\b", condition):
         questions = []
     if ask is not None and not clause.passive and clause.modal == "must" and not clause.negated:
