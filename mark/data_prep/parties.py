@@ -102,6 +102,15 @@ def lost_pointer(phrase: str, rest: str) -> bool:
     return re.search(r"\b(?:the|an?|any|each|all) [a-z-]+(?: [a-z-]+)?(?: available)?$", phrase) is not None
 
 
+def pointed_end(phrase: str, predicate: str) -> bool:
+    """Whether a reference tells which one the phrase ends with: `a finding [under paragraph 1]`."""
+    last = " ".join(phrase.split()[-2:])
+    if re.match(r"(?:the|an?|any|each) ", last) is None:
+        return False
+    pointer = r" (?:under|referred to|pursuant to|issued|adopted|taken|laid down)\b"
+    return re.search(re.escape(last) + pointer, predicate) is not None
+
+
 def says_little(phrase: str) -> bool:
     """Whether a phrase leans on what only its context tells: `the decision`, `the measures taken`."""
     return _LITTLE.search(phrase) is not None or _BARE_ACTS.search(phrase) is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
-from mark.data_prep.parties import is_agent, is_body, lost_pointer, narrowed, says_little
+from mark.data_prep.parties import is_agent, is_body, lost_pointer, narrowed, pointed_end, says_little
 from mark.data_prep.phrases import brief, content_words
 from mark.data_prep.rules.base import Draft, Source, clean_answer, pointed_subject
 from mark.data_prep.wording import Ask, short_condition, short_phrase, without_aside
@@ -65,6 +65,8 @@ def _unfit(source: Source, clause: Clause, phrase: str, answer: str) -> bool:
     if lead and (clause.main in lead or phrase.split()[0] not in source.statement.text):
         return True  # every item of the list would give the same question
     if lost_pointer(phrase, clause.rest) or says_little(phrase) or narrowed(phrase, clause.rest):
+        return True
+    if pointed_end(phrase, clause.predicate):
         return True
     # Whose is what is asked.
     return len(content_words(phrase)) < 3 or re.search(r"\b(?:its|their|his|own)\b", phrase) is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mark.data_prep import verbs
-from mark.data_prep.parties import is_agent, lost_pointer, says_little
+from mark.data_prep.parties import is_agent, lost_pointer, pointed_end, says_little
 from mark.data_prep.phrases import NOUN_TOO, brief, content_words, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask
@@ -244,7 +244,7 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     if (
         (not after and not tail)
         or says_little(f"{after}{tail}".strip())
-        or _pointed(after, clause.predicate)
+        or pointed_end(after, clause.predicate)
         or _goes_on(answer, source.statement.text)
     ):
         return
@@ -254,12 +254,6 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
         f"Who is to be {_participle(clause.verb)} {after}".strip() + tail,
     )
     yield Draft(questions, answer, "short", source.statement.text, ())
-
-
-def _pointed(matter: str, predicate: str) -> bool:
-    """Whether a reference tells which one is meant: `of a finding [under paragraph 1]`."""
-    pointer = r" (?:under|referred to|pursuant to|issued|adopted|taken|laid down)\b"
-    return bool(matter) and re.search(re.escape(matter) + pointer, predicate) is not None
 
 
 def _participle(verb: str) -> str:

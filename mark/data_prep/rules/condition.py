@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mark.data_prep.adjuncts import Adjunct
 from mark.data_prep.clauses import Clause
-from mark.data_prep.parties import acts, lost_pointer, narrowed, says_little
+from mark.data_prep.parties import acts, lost_pointer, narrowed, pointed_end, says_little
 from mark.data_prep.phrases import content_words, singular_role, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask, replace_negation, short_condition
@@ -32,7 +32,8 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 def _vague(ask: Ask) -> bool:
     """Whether the question would not say which rule it means."""
     phrase, rest = ask.verb_phrase, ask.clause.rest
-    return lost_pointer(phrase, rest) or says_little(phrase) or narrowed(phrase, rest)
+    pointed = lost_pointer(phrase, rest) or pointed_end(phrase, ask.clause.predicate)
+    return pointed or says_little(phrase) or narrowed(phrase, rest)
 
 
 def _own(clause: Clause, adjunct: Adjunct) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mark.data_prep.clauses import Clause
-from mark.data_prep.parties import acts, is_agent, lost_pointer, narrowed, says_little
+from mark.data_prep.parties import acts, is_agent, lost_pointer, narrowed, pointed_end, says_little
 from mark.data_prep.phrases import brief, content_words, singular_role
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.topics import spoken_topic
@@ -88,6 +88,8 @@ def _yes_no(source: Source, ask: Ask, case: str, rng: random.Random) -> Iterator
     if len(content_words(phrase)) < 3 or clause.verb in ("be", "have", "deemed", "construed"):
         return
     if lost_pointer(phrase, clause.rest) or says_little(phrase) or narrowed(phrase, clause.rest):
+        return
+    if pointed_end(phrase, clause.predicate):
         return
     if clause.verb in ("inform", "notify") and not re.search(r" (?:of|about|that|on|when) ", phrase):
         return
