@@ -10,7 +10,7 @@ from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
 from mark.data_prep.naming import DocumentNames
 from mark.data_prep.paraphrase import paraphrase, with_right_articles
-from mark.data_prep.parties import acts
+from mark.data_prep.parties import acts, lost_pointer
 from mark.data_prep.phrases import brief, content_words, without_references
 from mark.data_prep.words import word_set
 
@@ -234,7 +234,10 @@ def _second_verb(rest: str) -> str:
 
 def short_condition(text: str, limit: int = 22) -> str | None:
     """A condition as it opens a question: `Where a breach ...` -> `if a breach ...`."""
+    whole = text
     text = without_references(text)
+    if lost_pointer(text, whole):  # `when preparing the guidance [pursuant to this Article]`
+        return None
     text = re.sub(
         r"^(?:in (?:the )?cases? (?:where|in which)|where|whenever|in the event that|if and when)\b",
         "if",

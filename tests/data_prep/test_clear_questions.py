@@ -193,3 +193,15 @@ def test_findings_and_appointments() -> None:
 
 def test_the_first_of_several_meanings_is_no_definition() -> None:
     assert not drafts("definition", '"Control" means (a) the power to cause the direction of an entity, or')
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("complement", "When preparing the guidance pursuant to this Article, the agency shall consult relevant buyers."),
+        ("obligation", "High-risk goods referred to in point 2 of Annex III shall be registered at national level."),
+        ("obligation", "Seats shall be reserved also for the autonomous districts in the Assembly of the State."),
+    ],
+)  # fmt: skip
+def test_cases_that_a_cut_reference_told(rule: str, text: str) -> None:
+    assert not drafts(rule, text)

@@ -58,7 +58,10 @@ class Source:
 def pointed_subject(clause: Clause) -> bool:
     """Whether only a reference told which one acts: `the authorisation [referred to in paragraph 1]`."""
     short = without_references(clause.subject)
-    return short != clause.subject and re.fullmatch(r"[Tt]he [a-z-]+(?: [a-z-]+)?", short) is not None
+    if short == clause.subject:
+        return False
+    kind = re.search(r"\b(?:referred to|listed|set out|mentioned|specified|covered) ", clause.subject)
+    return kind is not None or re.fullmatch(r"[Tt]he [a-z-]+(?: [a-z-]+)?", short) is not None
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,8 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     if not answer or after is None or len(answer.split()) > 10 or answer not in clause.rest:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {after}".strip())
-    purposeful = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
+    short = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
+    purposeful = [a for a in short if not lost_pointer(without_references(a.text), a.text)]
     tail = f" {_low(without_references(purposeful[0].text))}" if purposeful else ""
     if (
         (not after and not tail)

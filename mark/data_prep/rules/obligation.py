@@ -93,7 +93,9 @@ def _yes_no(source: Source, ask: Ask, case: str, rng: random.Random) -> Iterator
         return
     if clause.verb in ("inform", "notify") and not re.search(r" (?:of|about|that|on|when) ", phrase):
         return
-    if clause.verb in _CONTENTS or re.search(r"\bonly\b", clause.predicate[:60]):
+    if clause.verb in _CONTENTS or re.search(
+        r"\b(?:only|also|otherwise)\b", f"{clause.predicate[:60]} {phrase}"
+    ):
         return
     plain = [ask.yes_no(rng) for _ in range(3)]
     plain += _in_the_first_person(ask, rng)
@@ -173,7 +175,7 @@ def _tells_apart(source: Source, ask: Ask, topic: str, answer: str) -> bool:
     if not news or subject & set(content_words(topic)):
         return False
     wanted = {word[:5] for word in news}
-    if len(wanted & {word[:5] for word in content_words(answer)}) < min(2, len(wanted)):
+    if len(wanted & {word[:5] for word in content_words(answer)}) < max(min(2, len(wanted)), len(wanted) - 1):
         return False
     name = re.escape(ask.clause.subject)
     modals = r"(?: \w+)? (?:shall|must|may|can|will|is|are|has|have)\b"
