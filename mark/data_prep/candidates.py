@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from mark.answering.quotes import fold
 from mark.config import DataPrep
+from mark.data_prep.other_names import OtherNames
 from mark.data_prep.overlap import overlap
 from mark.data_prep.phrases import Casing, content_words, dangles
 from mark.data_prep.rules import Draft, Rule, Source
@@ -65,23 +66,28 @@ def make_candidates(
         seed: The run's seed.
         split_of: Chunk id -> split: a cross-reference is followed inside its split only.
     """
+    others = OtherNames(chunks, split_of)
     for chunk, sources in chunk_sources(chunks, casing, split_of):
         for name, rule in rules.items():
             rng = random.Random(derived_seed(seed, "questions", name, chunk.chunk_id))
             for number, source in enumerate(sources):
                 for part, draft in enumerate(rule(source, rng)):
                     named = f"{chunk.chunk_id}/{name}/{number}/{part}"
-                    for candidate in _wordings(draft, source, name, rng):
+                    for candidate in _wordings(draft, source, name, others, rng):
                         yield replace(candidate, draft=named), source
 
 
-def _wordings(draft: Draft, source: Source, rule: str, rng: random.Random) -> list[Candidate]:
+def _wordings(
+    draft: Draft, source: Source, rule: str, others: OtherNames, rng: random.Random
+) -> list[Candidate]:
     questions = list(dict.fromkeys(draft.questions))
     picked = rng.sample(questions, min(VARIANTS, len(questions)))
     result = []
     for variant, wording in enumerate(picked):
         terse = bool(draft.terse) and rng.random() < TERSE_SHARE
         bare = rng.choice(draft.terse) if terse else wording
+        if not draft.keep:
+            bare = others.swapped(bare, source.chunk, rng)
         question = _reworded(bare, draft, source, rng, terse)
         result.append(
             Candidate(

@@ -48,10 +48,10 @@ _ADVERB = re.compile(
 )
 _NOT_NOUN = re.compile(
     r"\b(?:shall|may|must|can|is|are|was|were|has|have|had|does|do|who|which|whom|that|whose|if|when|where|unless|"
-    r"it|they|he|she|there|and shall|provided|such|said)\b"
+    r"it|they|he|she|there|and shall|provided|such|said|but)\b"
 )
 _NP_START = re.compile(
-    r"^(?:the|a|an|any|each|every|no|all|both|one|two|an?other|other|persons?|providers?|[A-Z][\w’'.-]*|"
+    r"^(?:the|a|an|any|each|every|no|all|both|one|two|an?other|other|persons?|providers?|you|we|your|our|[A-Z][\w’'.-]*|"
     r"this (?:Regulation|Directive|Act|Constitution|Agreement|Law|Code)|"
     r"(?!(?:in|on|at|by|for|to|from|with|under|of|as|if|when|where|this|unless|thus|its|his|is|was|has|does)\b)"
     r"(?:[a-z-]+ (?:and |or )?){0,4}[a-z-]+s)\b",
@@ -158,6 +158,8 @@ def _subject_of(text: str) -> tuple[str, re.Match[str]] | None:
             r",? (?:referred to|set out|laid down|mentioned|specified|provided for) in .*$", "", subject
         )
         words = subject.split()
+        if len(words) > 1 and words[-1].lower() in verbs.PRONOUNS and words[-2] not in ("and", "or"):
+            return None  # a heading run into its sentence: `Combined works You may`
         if not 0 < len(words) <= 16 or _NOT_NOUN.search(subject) or not _starts_noun_phrase(subject):
             return None
         if (
@@ -295,7 +297,9 @@ def _verb_phrase(draft: Clause) -> Clause | None:
 
 def _without_aside(rest: str) -> str:
     """`report, without delay, to` -> `report to`."""
-    return re.sub(r"^([a-z]+), (?:[^,]{3,60}), (?=(?:to|the|a|an|of|in|on|with|that|for)\b)", r"\1 ", rest)
+    return re.sub(
+        r"^([a-z]+), (?:[^,]{3,60}), (?=(?:to|the|a|an|of|in|on|with|that|for|all|any|each)\b)", r"\1 ", rest
+    )
 
 
 def _with_particle(verb: str, after: str) -> str:
@@ -332,7 +336,7 @@ def _be_phrase(draft: Clause, rest: str) -> Clause | None:
     if match is not None and verbs.is_participle(match.group(1)):
         verb = match.group(1)
         for particle in ("out", "up", "down", "on"):
-            if rest[match.end() :].startswith(f" {particle}"):
+            if re.match(rf" {particle}\b", rest[match.end() :]):  # no `on` in `issued only if`
                 verb = f"{verb} {particle}"
         core, adjuncts = split_adjuncts(rest[len(verb) :].strip())
         agent = ""

@@ -46,6 +46,23 @@ class GeneratorSettings:
         )
 
 
+def _without_test(prep: DataPrep, top_k: int, max_samples: int, val_split: float) -> DataPrep:
+    """The settings for a training and a validation split alone, with questions made here only."""
+    return prep.model_copy(
+        update={
+            "max_samples": max_samples,
+            "max_val": round(max_samples * val_split),
+            "max_test": 0,
+            "val_share": val_split,
+            "test_share": 0.0,
+            "held_out_documents": [],
+            "practice_share": 0.0,
+            "train_passages": top_k,
+            "round_trip_k": max(prep.round_trip_k, top_k),
+        }
+    )
+
+
 class SFTDataGenerator:
     """Makes training and validation examples from a Chroma collection, ours or the user's.
 
@@ -103,19 +120,7 @@ class SFTDataGenerator:
         from mark.retrieval import Retriever
 
         settings = self._settings or GeneratorSettings.from_params(git_root())
-        prep = settings.data_prep.model_copy(
-            update={
-                "max_samples": max_samples,
-                "max_val": round(max_samples * val_split),
-                "max_test": 0,
-                "val_share": val_split,
-                "test_share": 0.0,
-                "held_out_documents": [],
-                "practice_share": 0.0,
-                "train_passages": top_k,
-                "round_trip_k": max(settings.data_prep.round_trip_k, top_k),
-            }
-        )
+        prep = _without_test(settings.data_prep, top_k, max_samples, val_split)
         with tempfile.TemporaryDirectory(prefix="mark-data-prep-") as temporary:
             data = Path(temporary)
             snapshot = data / COLLECTION_SNAPSHOT.name

@@ -10,10 +10,11 @@ from mark.data_prep.words import word_set
 
 _KINDS = word_set(
     """regulation directive act constitution law code treaty convention agreement contract policy charter
-    statute ordinance decree rules protocol guidelines terms"""
+    statute ordinance decree rules protocol guidelines terms license licence lease"""
 )
 _SELF = re.compile(
-    r"\b[Tt]his (Regulation|Directive|Constitution|Act|Law|Code|Agreement|Convention|Policy|Treaty)\b"
+    r"\b[Tt]his (Regulation|Directive|Constitution|Act|Law|Code|Agreement|Convention|Policy|Treaty|"
+    r"Licen[cs]e|Contract|Lease)\b"
 )
 
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mark.data_prep import verbs
+from mark.data_prep.parties import is_agent, says_little
 from mark.data_prep.phrases import content_words, dangles
 from mark.data_prep.references import section_number
 from mark.data_prep.rules import Source
-from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.numbers import DATE, TIME
 from mark.data_prep.wording import Ask, finish
+from mark.data_prep.words import word_set
 from mark.records import Chunk
 from mark.seeding import derived_seed
 
@@ -103,6 +104,10 @@ _DETAILS = (
 )
 
 
+# What has no deadline, price or form.
+_NO_DEED = word_set(
+    "be have ensure apply include take make contain avoid act decide strive endeavour remain cooperate confer"
+)
 _ACTOR_WORDINGS = {
     "must": (
         "When must {s} {vp}",
@@ -185,7 +190,9 @@ def _plain_duty(source: Source) -> Ask | None:
     ask = source.ask()
     if ask is None or ask.clause.passive or ask.clause.negated or ask.clause.modal not in ("must", "may"):
         return None
-    if ask.clause.verb in ("be", "have", "ensure", "apply", "include", "take", "make", "contain"):
+    if says_little(ask.verb_phrase):
+        return None
+    if ask.clause.verb in _NO_DEED:
         return None
     vague = len(content_words(ask.verb_phrase)) < _ENOUGH or len(ask.verb_phrase.split()) > 11
     return None if vague or not is_agent(ask.subject) or len(ask.subject.split()) > 5 else ask

@@ -114,6 +114,8 @@ class Casing:
         """`Providers of ...` -> `providers of ...`; names stay."""
         first, _, rest = text.partition(" ")
         word = first.lower()
+        if word in ("you", "your", "we", "our"):  # licences write them large; `I` stays
+            return word + text[len(first) :]
         if not first[:1].isupper() or first[1:] != word[1:]:
             return text
         second = rest.split(" ", 1)[0]
@@ -167,10 +169,11 @@ def brief(text: str, limit: int = 14) -> str | None:
 # What a cut reference leaves: `the authorities designated [under Article 4]`.
 _LOST_WORD = (
     r"(?:designated|issued|appointed|chosen|conferred|assigned|adopted|submitted|imposed|established|"
-    r"maintained|drawn up|concluded)"
+    r"maintained|drawn up|concluded|created|notified|collected|developed|managed|granted|affirmed|"
+    r"governed|released)"
 )
 _LOST_PARTICIPLE = re.compile(
-    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was) "
+    r"(?<=[a-z])(?<! be)(?<! is)(?<! are)(?<! not)(?<!been)(?<!was)(?<!\bor)(?<!\band) "
     rf"{_LOST_WORD}(?: (?:or|and) {_LOST_WORD})?$"
 )
 _WIDE = re.compile(

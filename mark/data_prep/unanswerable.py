@@ -8,12 +8,15 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from mark.data_prep import verbs
 from mark.data_prep.bank import ASPECTS, BANK, SLOTS
 from mark.data_prep.naming import DocumentNames
 from mark.data_prep.near_misses import Terms, near_misses
-from mark.data_prep.phrases import dangles
+from mark.data_prep.parties import lost_pointer, narrowed, says_little
+from mark.data_prep.phrases import content_words, dangles
 from mark.data_prep.rules import Source
-from mark.data_prep.wording import finish
+from mark.data_prep.wording import Ask, finish
+from mark.data_prep.words import word_set
 from mark.seeding import derived_seed
 
 NEAR_MISSES_AN_ASPECT = 4
@@ -94,31 +97,53 @@ def aspect_questions(sources: Sequence[Source], seed: int) -> Iterator[Foreign]:
     rng = random.Random(derived_seed(seed, "aspects"))
     for source in rng.sample(list(sources), len(sources)):
         ask = source.ask()
-        if (
-            ask is None
-            or ask.clause.passive
-            or ask.clause.negated
-            or ask.clause.verb in ("be", "have", "ensure", "apply")
-        ):
+        if ask is None or not _plain(ask):
             continue
-        if (
-            not 3 <= len(ask.verb_phrase.split()) <= 11
-            or not _PARTY.search(ask.subject)
-            or len(ask.subject.split()) > 5
-        ):
+        duty = ask.clause.modal == "must"
+        template, forbidden = rng.choice(
+            [aspect for aspect in ASPECTS if duty or _OF_POWERS.search(aspect[0])]
+        )
+        if "template" in template and not _PAPER.search(ask.verb_phrase):
             continue
-        template, forbidden = rng.choice(ASPECTS)
-        from mark.data_prep import verbs
-
+        if ask.plural:
+            template = template.replace("Has {s}", "Have {s}")
         wording = template.format(
             s=ask.subject,
             vp=ask.verb_phrase,
             ing=verbs.gerund(ask.verb_phrase),
-            do="do" if ask.plural else "does",
+            claim="duty" if duty else "power",
         )
         question = finish(wording, source.names, rng)
         if not dangles(question):
             yield Foreign(question, "aspect", re.compile(forbidden, re.I))
+
+
+_OF_POWERS = re.compile(r"\{claim\}|first|similar rule")  # a power that is rarely used has no staff or price
+_PAPER = re.compile(
+    r"\b(?:reports?|notifications?|declarations?|plan|polic(?:y|ies)|agreements?|contracts?|applications?|records?|"
+    r"documentation|notices?|requests?|invoices?|register)\b"
+)
+
+
+def _plain(ask: Ask) -> bool:
+    """Whether a duty or power is told in full by a few words."""
+    clause, phrase = ask.clause, ask.verb_phrase
+    if clause.passive or clause.negated or clause.modal not in ("must", "may"):
+        return False
+    if clause.verb in _NO_DEED or not _PARTY.search(ask.subject) or len(ask.subject.split()) > 5:
+        return False
+    if says_little(phrase) or lost_pointer(phrase, clause.rest) or narrowed(phrase, clause.rest):
+        return False
+    if re.search(r"\b(?:its|their|his|own|in|as)\b", phrase):
+        return False
+    return len(content_words(phrase)) >= 3 and len(phrase.split()) <= 9
+
+
+# What costs nothing, takes no time and has no staff of its own.
+_NO_DEED = word_set(
+    "be have ensure apply consist act comply take make give put remain strive endeavour pay include contain "
+    "represent cooperate include decide"
+)
 
 
 def other_document_questions(

@@ -29,8 +29,8 @@ BASE_VERBS = word_set(
     dispute disqualify disrupt disseminate dissolve distinguish distribute divide document donate
     download draft drain draw drive drop earn eat effect elaborate elapse elect eliminate embed emit
     employ empower enable enact encourage end endeavour endorse enforce engage enhance enjoy enlarge
-    enrol ensure entail enter entitle entrust enumerate equip erase erect escalate establish estimate
-    evacuate evaluate evict evidence examine exceed exchange exclude excuse execute exempt exercise
+    enrol ensure entail enter entertain entitle entrust enumerate equip erase erect escalate establish
+    estimate evacuate evaluate evict evidence examine exceed exchange exclude excuse execute exempt exercise
     exhaust exhibit exist expand expect expel expire explain exploit explore export expose express
     extend facilitate fail fasten feed file fill finalise finance find fit fix fly follow forbid
     foresee forfeit forgive form formulate forward foster fulfil function fund furnish further gain
@@ -43,28 +43,29 @@ BASE_VERBS = word_set(
     liaise license lie lift limit link list listen load locate lock lodge log lose lower mail maintain
     make manage mandate manufacture map mark market measure meet mention merge migrate minimise miss
     mitigate mix modify monitor move name narrow neglect negotiate nominate notarise notify obey
-    object oblige observe obtain occupy occur offer open operate oppose opt order organise originate
+    object oblige observe obstruct obtain occupy occur offer open operate oppose opt order organise originate
     outline outsource overrule oversee overturn own paint park participate pass patch pay penalise
     perceive perform permit pick place plan plant play please pledge possess postpone practise predict
     prefer prepare prescribe present preserve press presume prevail prevent print prioritise proceed
     process procure produce profit progress prohibit prolong promote prompt promulgate pronounce
-    propose prosecute protect prove provide publish pull punish purchase pursue push put qualify query
-    question quit quote raise rank rate ratify reach read reappoint reassemble reassess reassign
+    propagate propose prosecute protect prove provide publish pull punish purchase pursue push put qualify
+    query question quit quote raise rank rate ratify reach read reappoint reassemble reassess reassign
     rebuild rebut recall receive reclaim recognise recommend reconcile reconsider reconstitute record
     recover rectify redeem redirect redress reduce refer reflect refrain refund refuse regard register
     regulate rehire reimburse reinforce reinstate reject relate release relocate rely remain remedy
     remind remove remunerate render renew rent reopen repair repay repeal replace reply report
-    represent reproduce request require rescind resell reserve reset reside resign resolve resort
+    represent redistribute relicense reproduce request require rescind
+    resell reserve reset reside resign resolve resort
     respect respond rest restore restrict restructure resubmit result resume retain retire return
     reveal revert review revise revisit revoke reward ride rotate rule run safeguard salvage sample
     sanction satisfy save scan schedule screen seal search secure see seek segregate select sell send
     separate serve set settle share shield ship shorten show shut sign sit skip solicit solve sort
     speak specify spend split sponsor stand start state stay stipulate stop store streamline
-    strengthen strike strip strive structure study subcontract subject sublet submit subscribe
+    strengthen strike strip strive structure study subcontract subject sublet sublicense submit subscribe
     substitute succeed sue suffer suggest summon supersede supervise supplement supply support surpass
     surrender survey suspend sustain swear switch tailor take talk tax teach tell tender terminate
     test think tie tolerate touch trace track trade train transfer translate transmit transport
-    transpose treat trigger turn type undergo undermine undertake uninstall unite unlock update
+    transpose treat trigger turn type undergo undermine understand undertake uninstall unite unlock update
     upgrade uphold upload urge use utilise vacate vaccinate validate vary verify vest violate visit
     void vote wait waive walk want warn warrant wash watch wear weigh win wind wipe withdraw withhold
     withstand witness work write"""
@@ -88,6 +89,8 @@ NOT_PARTICIPLES = word_set(
     sufficient consistent competent different present absent evident independent dependent relevant
     incident permanent resident president equivalent transparent content urgent recent inconsistent"""
 )
+
+PRONOUNS = word_set("i we you")  # who is spoken to, or speaks: they take `are`, `do`, `have`
 
 _DOUBLED = word_set(
     """admit allot commit compel confer defer deter get label begin cut level occur omit permit plan
@@ -175,6 +178,8 @@ def base_of_participle(word: str) -> str | None:
 def is_plural(noun_phrase: str) -> bool:
     """Whether a noun phrase as a subject takes `do`, `have`, `are`."""
     words = noun_phrase.lower().split()
+    if words and (words[-1] in PRONOUNS or words[0] in PRONOUNS):  # `are you`, `do I`, `must we`
+        return True
     if not words or words[0] in ("each", "every", "any", "a", "an", "no", "this", "that", "one"):
         return words[:1] in (["any"], ["no"]) and _plural_word(_head(words))
     if " and " in f" {noun_phrase.lower()} " and " or " not in f" {noun_phrase.lower()} ":

@@ -10,6 +10,7 @@ from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause
 from mark.data_prep.naming import DocumentNames
 from mark.data_prep.paraphrase import paraphrase, with_right_articles
+from mark.data_prep.parties import acts, lost_pointer
 from mark.data_prep.phrases import brief, content_words, without_references
 from mark.data_prep.words import word_set
 
@@ -38,11 +39,19 @@ class Ask:
         s, plural, modal = self.subject, self.plural, self.clause.modal
         if modal == "fact":
             return f"{'are' if plural else 'is'} {s}"
+        do = "do" if plural else "does"
+        if self.clause.passive or not acts(
+            s
+        ):  # a report is not obliged or allowed, nor is anyone to be named
+            if self.clause.negated:
+                return f"may {s} not"
+            return rng.choice(
+                [f"must {s}", f"{do} {s} have to"] if modal == "must" else [f"may {s}", f"can {s}"]
+            )
         if self.clause.negated:
             return rng.choice(
                 [f"may {s} not", f"{_be(plural)} {s} not allowed to", f"{_be(plural)} {s} barred from"]
             )
-        do = "do" if plural else "does"
         forms = {
             "must": [
                 f"must {s}",
@@ -51,8 +60,6 @@ class Ask:
                 f"{do} {s} need to",
                 f"{_be(plural)} {s} required to",
                 f"{_be(plural)} {s} obliged to",
-                f"should {s}",
-                f"{_be(plural)} {s} supposed to",
             ],
             "may": [
                 f"may {s}",
@@ -108,10 +115,8 @@ class Ask:
                 f"Who is responsible for {ing}",
                 f"Whose job is it to {phrase}",
                 f"Who is required to {phrase}",
-                f"Who should {phrase}",
                 f"Who {verbs.third_person(phrase)}",
                 f"Whose duty is it to {phrase}",
-                f"On whom does the duty of {ing} fall",
                 f"who is in charge of {ing}",
             ]
         if self.clause.modal == "may":
@@ -139,7 +144,10 @@ def replace_negation(ask: Ask) -> Ask:
         return ask
 
     subject = re.sub(r"^no (?:one|person)\b", "a person", ask.subject)
-    subject = re.sub(r"^no (?=\w)", "any ", subject) if not ask.plural else re.sub(r"^no ", "", subject)
+    if ask.plural:
+        subject = re.sub(r"^no ", "", subject)
+    subject = re.sub(rf"^no (?={_UNCOUNTED}\b)", "any ", subject)
+    subject = re.sub(r"^no (?=\w)", "a ", subject)
     return Ask(subject, ask.plural, ask.verb_phrase, replace(ask.clause, modal="may", negated=False))
 
 
@@ -147,9 +155,22 @@ def _be(plural: bool) -> str:
     return "are" if plural else "is"
 
 
+# `any money`, never `a money`.
+_UNCOUNTED = (
+    r"(?:money|property|land|information|data|expenditure|evidence|software|equipment|compensation|work|part)"
+)
+
+
+def without_aside(subject: str) -> str:
+    """`the board, after consulting the members` -> `the board`."""
+    return re.split(
+        r", (?:after|acting|in|upon|on|when|where|having|following|through|with|by|as) ", subject, maxsplit=1
+    )[0]
+
+
 def short_subject(clause: Clause, limit: int = 9) -> str | None:
     """The subject as a question names it."""
-    subject = brief(clause.subject, limit)
+    subject = brief(without_aside(clause.subject), limit)
     if subject is None or re.match(
         r"(?i)(?:it|they|he|she|this|that|these|those|such|there|nothing)\b", subject
     ):
@@ -181,8 +202,17 @@ def short_phrase(clause: Clause, limit: int = 12) -> str | None:
         clause.verb in _CAUSATIVE and " to " not in rest and not clause.passive
     ):
         return None
+    if _is_torn(clause, rest):
+        return None
+    rest = re.sub(r"\bY(?=ou(?:r|rs)?\b)", "y", rest)  # licences write `You` large
     lead = "" if not clause.passive else ("" if clause.modal == "fact" else "be ")
     return f"{lead}{clause.verb} {rest}".strip()
+
+
+def _is_torn(clause: Clause, rest: str) -> bool:
+    """Whether `one` stands for another noun, the object comes late, or a list's marker was left over."""
+    late = clause.verb in ("add", "attach", "apply") and rest.startswith("to ")  # `add to the work what ...`
+    return late or re.match(r"one\b(?! of)|.*\(\w{1,3}\)", rest) is not None
 
 
 def _lacks_gift(clause: Clause, rest: str) -> bool:
@@ -204,7 +234,10 @@ def _second_verb(rest: str) -> str:
 
 def short_condition(text: str, limit: int = 22) -> str | None:
     """A condition as it opens a question: `Where a breach ...` -> `if a breach ...`."""
+    whole = text
     text = without_references(text)
+    if lost_pointer(text, whole):  # `when preparing the guidance [pursuant to this Article]`
+        return None
     text = re.sub(
         r"^(?:in (?:the )?cases? (?:where|in which)|where|whenever|in the event that|if and when)\b",
         "if",
@@ -228,6 +261,8 @@ def with_document(question: str, names: DocumentNames, rng: random.Random, named
         return replaced
     low = lower_opener(question)
     under = rng.choice(["under", "under", "according to", "in"])
+    if under == "under" and low.startswith("under "):
+        under = "in"
     roll = rng.random()
     if roll < 0.4 or len(question.split()) > 16:
         return f"{under} {name}, {low}"
@@ -255,9 +290,8 @@ def lower_opener(text: str) -> str:
 
 def indirect(question: str, rng: random.Random) -> str:
     """Some questions as people also put them: politely, or as a request."""
-    opening = question.split()[0].lower()
     roll = rng.random()
-    if opening == "who" and roll < 0.06:
+    if re.match(r"Who (?:has|is (?:responsible|allowed|required|entitled|in))\b", question) and roll < 0.06:
         return f"Tell me {question[0].lower()}{question[1:]}"
     return question
 

@@ -60,9 +60,7 @@ def test_amount_of_an_exception_is_not_the_duty_s() -> None:
 def test_condition_exception_and_consequence() -> None:
     text = "Where the goods are defective, the buyer may refuse payment of the price, unless the defect is minor."
     found = drafts("condition", text)
-    assert {"Where the goods are defective", "unless the defect is minor"} <= {
-        draft.answer for draft in found
-    }
+    assert {"Where the goods are defective", "the defect is minor"} <= {draft.answer for draft in found}
     [consequence] = [d for d in found if d.answer.startswith("the buyer may refuse")]
     assert "What happens if the goods are defective" in consequence.questions
 
@@ -89,9 +87,10 @@ def test_obligation_asks_for_object_and_whole_rule() -> None:
     }
 
 
-def test_obligation_of_a_list_item_is_answered_by_the_item() -> None:
+def test_obligation_leaves_list_items_alone() -> None:
+    # `Must suppliers keep records?` would be answered by a piece of a sentence.
     text = "Suppliers shall: (a) keep written records of all deliveries; (b) pay the fee."
-    assert "keep written records of all deliveries" in answers("obligation", text)
+    assert not drafts("obligation", text)
 
 
 def test_listing_is_answered_by_the_whole_list() -> None:

@@ -33,7 +33,7 @@ from tests.data_prep.test_rules import answers
         # United Kingdom
         ("agent", "The Secretary of State may by regulations amend the list of fees.", "The Secretary of State"),
         ("condition", "The court may not grant an eviction order for the house unless the landlord has served notice.",
-         "unless the landlord has served notice"),
+         "the landlord has served notice"),
         ("purpose", "The Authority must publish guidance on fees in order to protect the interests of consumers.",
          "in order to protect the interests of consumers"),
     ],

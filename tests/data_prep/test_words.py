@@ -54,7 +54,7 @@ def test_plural_subjects() -> None:
         ("NIS 2 Directive", "NIS2", "NIS2"),
         ("Cyber Resilience Act", "the CRA", "CRA"),
         ("Constitution of India", "the Constitution", "Constitution of India"),
-        ("Lease", "Lease", "Lease"),
+        ("Lease", "the Lease", "Lease"),
     ],
 )
 def test_document_names(title: str, name: str, terse: str) -> None:

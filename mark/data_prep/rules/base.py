@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from mark.data_prep.clauses import Clause
 from mark.data_prep.naming import DocumentNames
-from mark.data_prep.phrases import Casing
+from mark.data_prep.parties import says_little
+from mark.data_prep.phrases import Casing, without_references
 from mark.data_prep.references import Provisions
 from mark.data_prep.sentences import ListBlock, Statement
 from mark.data_prep.wording import Ask, short_phrase, short_subject
@@ -43,7 +44,7 @@ class Source:
         from mark.data_prep import verbs
 
         subject = self.subject()
-        if subject is None or self.clause is None:
+        if subject is None or self.clause is None or pointed_subject(self.clause) or says_little(subject):
             return None
         phrase = short_phrase(self.clause)
         if phrase is None:
@@ -52,6 +53,15 @@ class Source:
         if not plural and re.search(r"\btheir\b", phrase):  # somebody else's
             return None
         return Ask(subject, plural, phrase, self.clause)
+
+
+def pointed_subject(clause: Clause) -> bool:
+    """Whether only a reference told which one acts: `the authorisation [referred to in paragraph 1]`."""
+    short = without_references(clause.subject)
+    if short == clause.subject:
+        return False
+    kind = re.search(r"\b(?:referred to|listed|set out|mentioned|specified|covered) ", clause.subject)
+    return kind is not None or re.fullmatch(r"[Tt]he [a-z-]+(?: [a-z-]+)?", short) is not None
 
 
 @dataclass(frozen=True)

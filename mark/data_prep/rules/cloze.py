@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mark.data_prep import verbs
+from mark.data_prep.parties import is_agent
 from mark.data_prep.phrases import brief, content_words, dangles
-from mark.data_prep.rules.agent import is_agent
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.rules.numbers import N
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mark.data_prep import verbs
-from mark.data_prep.phrases import NOUN_TOO, brief, without_references
-from mark.data_prep.rules.agent import is_agent
+from mark.data_prep.parties import is_agent, lost_pointer, pointed_end, says_little
+from mark.data_prep.phrases import NOUN_TOO, brief, content_words, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.wording import Ask
 from mark.data_prep.words import word_set
@@ -76,41 +76,65 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     if source.statement.lead:  # one item would pass for the whole list
         return
     for match in _COMPLEMENT.finditer(clause.rest):
-        preposition = match.group(1)
-        if clause.verb.split()[0] not in _VERBS[preposition] or _BOUND.search(clause.rest[: match.start()]):
+        preposition, before = match.group(1), clause.rest[: match.start()]
+        if clause.verb.split()[0] not in _VERBS[preposition] or _BOUND.search(before) or clause.negated:
             continue
         if _POINTER.match(clause.rest[match.end() :]):
             continue
-        before = clause.rest[: match.start()].strip()
-        answer = clean_answer(_answer(clause.rest[match.end() :], preposition))
-        short_before = brief(before, 9) if before else ""
-        if clause.negated or short_before is None or _unfit(answer, preposition):
-            continue
-        after = clause.rest[match.end() :][len(answer) :].strip(" ,")
-        if (
-            preposition in ("of", "with") and after and not _is_person(answer)
-        ):  # the answer would be half of it
-            continue
-        if _entangled(before, clause.rest, preposition):
-            continue
-        if len(answer.split()) > 25 or (
-            not short_before and not clause.passive and clause.verb not in ("consist", "belong")
-        ):
-            continue
-        person = _is_person(answer)
-        lead = "" if not clause.passive or clause.modal == "fact" else "be "
-        verb = "report" if preposition == "to" and clause.verb == "notify" else clause.verb
-        phrase = f"{lead}{verb} {short_before}".strip()
-        yield Draft(
-            _questions(replace(ask, verb_phrase=phrase), preposition, answer, rng),
-            answer,
-            "short" if len(answer.split()) <= 12 else "full",
-            source.statement.text,
-            (f"{ask.subject} {clause.verb} {preposition} {'whom' if person else 'what'}",)
-            if clause.passive
-            else (),
-        )
-        return
+        draft = _asked(source, ask, match, rng)
+        if draft is not None:
+            yield draft
+            return
+
+
+def _asked(source: Source, ask: Ask, match: re.Match[str], rng: random.Random) -> Draft | None:
+    """The question for one complement, or None where it would not be clear or not be answered in full."""
+    clause, preposition = ask.clause, match.group(1)
+    before, rest = clause.rest[: match.start()].strip(), clause.rest
+    answer = _widened(clean_answer(_answer(rest[match.end() :], preposition)), rest)
+    short_before = brief(before, 9) if before else ""
+    if short_before is None or _unfit(answer, preposition) or len(answer.split()) > 25:
+        return None
+    after = rest[match.end() :][len(answer) :].strip(" ,")
+    if preposition in ("of", "with") and after and not _is_person(answer):  # it would be half of it
+        return None
+    if _entangled(before, rest, preposition) or _goes_on(answer, source.statement.text):
+        return None
+    if (
+        says_little(short_before)
+        or "attention" in f"{ask.subject} {short_before}"
+        or lost_pointer(short_before, before)
+    ):
+        return None
+    if len(content_words(f"{ask.subject} {short_before}")) < 2 or re.match(r"(?:not|at|no) ", answer):
+        return None
+    if not short_before and not clause.passive and clause.verb not in ("consist", "belong"):
+        return None
+    lead = "" if not clause.passive or clause.modal == "fact" else "be "
+    verb = "report" if preposition == "to" and clause.verb == "notify" else clause.verb
+    bare = replace(ask, verb_phrase=f"{lead}{verb} {short_before}".strip())
+    style = "short" if len(answer.split()) <= 12 else "full"
+    questions = _questions(bare, preposition, answer, rng)
+    return Draft(questions, _to_each(answer, rest), style, source.statement.text)  # type: ignore[arg-type]
+
+
+def _to_each(answer: str, rest: str) -> str:
+    """`to the Council and to the public` needs its first `to` as well."""
+    whole = f"to {answer}"
+    return whole if " and to " in answer and whole in rest else answer
+
+
+def _widened(answer: str, rest: str) -> str:
+    """The answer with the relative clause that narrows it: `the authority in whose area they work`."""
+    after = rest[rest.find(answer) + len(answer) :]
+    match = re.match(r" (?:(?:in|with|to|of|for|by) )?(?:which|whom|whose|that|who)\b[^,;.]*", after)
+    return answer if match is None else clean_answer(answer + match.group())
+
+
+def _goes_on(answer: str, text: str) -> bool:
+    """Whether the statement names more of the same: `to the needs of makers, including ..., of users`."""
+    after = text[text.find(answer) + len(answer) :] if answer in text else ""
+    return re.match(r",? (?:including|such as|as well as|even)\b|, (?:of|or|and to)\b", after) is not None
 
 
 def _entangled(before: str, rest: str, preposition: str) -> bool:
@@ -122,6 +146,8 @@ def _entangled(before: str, rest: str, preposition: str) -> bool:
 def _unfit(answer: str, preposition: str) -> bool:
     """Whether a complement is no answer: an infinitive, a pronoun, a common noun alone."""
     if not answer or answer.lower().startswith(("that ", "those ", "this ", "such ", "it ", "them")):
+        return True
+    if re.fullmatch(r"an? \w+", answer) and not _is_person(answer):
         return True
     if re.match(r"\w+ing\b", answer) or (len(answer.split()) == 1 and not answer[:1].isupper()):
         return True
@@ -161,8 +187,15 @@ def _questions(ask: Ask, preposition: str, answer_hint: str, rng: random.Random)
     what = ("whom", "who") if person else ("what", "what")
     if preposition == "of" and ask.clause.verb in ("consist", "composed", "comprised"):
         return _make_up(ask, person)
+    if ask.clause.verb == "vested":
+        be = "are" if ask.plural else "is"
+        return (f"In {what[0]} {be} {ask.subject} vested", f"Who holds {ask.subject}")
     fronted = ask.ask(f"{preposition.capitalize()} {what[0]}", rng)
     stranded = f"{ask.ask(what[1].capitalize(), rng)} {preposition}"
+    if ask.clause.passive:
+        return (fronted,)
+    if preposition in ("with", "of") and not person:
+        return (stranded,)
     if preposition == "to" and person:
         return (fronted, stranded, fronted)
     if preposition == "on" and re.search(r"website|journal|page", answer_hint):
@@ -206,9 +239,15 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     if not answer or after is None or len(answer.split()) > 10 or answer not in clause.rest:
         return
     bare = replace(ask, verb_phrase=f"{clause.verb} {after}".strip())
-    purposeful = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
+    short = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
+    purposeful = [a for a in short if not lost_pointer(without_references(a.text), a.text)]
     tail = f" {_low(without_references(purposeful[0].text))}" if purposeful else ""
-    if not after and not tail:
+    if (
+        (not after and not tail)
+        or says_little(f"{after}{tail}".strip())
+        or pointed_end(after, clause.predicate)
+        or _goes_on(answer, source.statement.text)
+    ):
         return
     questions = (
         bare.ask("Whom", rng) + tail,

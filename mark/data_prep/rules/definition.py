@@ -34,6 +34,7 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     definiens = re.split(r",? (?:and|or) [‘“]", definiens)[0]
     if (
         len(words) < 3
+        or re.match(r"\((?:a|i|1)\)", definiens)  # the first of several meanings
         or definiens.endswith(":")
         or definiens.lower().startswith(term.lower())
         or (len(words) < 9 and re.match(rf"(?i)(?:an?|the) {re.escape(term)}\b", definiens))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mark.data_prep import verbs
 from mark.data_prep.clauses import Clause, parse
+from mark.data_prep.parties import says_little
 from mark.data_prep.phrases import brief, content_words
 from mark.data_prep.rules.base import Draft, Source
 from mark.data_prep.sentences import ListBlock
@@ -25,8 +26,11 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
 def _whole(source: Source, block: ListBlock) -> Iterator[Draft]:
     answer = block.text.rstrip(" ;,.")
     questions = _questions(source, re.sub(r"^(?:\d+\.|\(\w+\))\s+", "", block.lead).rstrip(" :—–-,"))
-    if questions:
+    if questions and not _FOOTNOTE.search(answer):
         yield Draft(tuple(questions), answer, "full", f"{block.lead} {block.text}", ())
+
+
+_FOOTNOTE = re.compile(r"\d ?\[|\*")  # marks of the source inside the list
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ def _contents(lead: _Lead) -> list[str]:
     subject, modal, verb = lead.subject, lead.modal, lead.clause.verb
     if verb in ("include", "contain", "comprise", "cover", "specify", "state", "indicate"):
         if not _WRITTEN.search(subject):
-            return [f"What {modal} {subject} {verb}", f"Which elements {modal} {subject} {verb}"]
+            return [f"What {lead.do} {subject} {verb}"] * (
+                verb in ("include", "comprise", "cover", "contain")
+            )
         return [
             f"What {modal} {subject} {verb}",
             f"What belongs in {subject}",
@@ -104,7 +110,9 @@ def _conditions(lead: _Lead) -> list[str]:
     clause = lead.clause
     phrase = brief(clause.rest, 9) if clause.rest else ""
     be = "be " if clause.passive and clause.modal != "fact" else ""
-    if phrase is None or not content_words(f"{clause.verb} {phrase}"):
+    if phrase is None or len(content_words(f"{lead.subject} {clause.verb} {phrase}")) < 3:
+        return []
+    if says_little(f"{clause.verb} {phrase}") or says_little(lead.subject):
         return []
     tail = f"{lead.modal} {lead.subject} {be}{clause.verb} {phrase}"
     return [f"When {tail}", f"Under which conditions {tail}", f"In which cases {tail}"]
