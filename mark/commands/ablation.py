@@ -86,14 +86,16 @@ def _read(revision: str, file: Path, root: Path) -> str:
         return (root / file).read_text(encoding="utf-8")
     from dvc import api
     from dvc.exceptions import DvcException
+    from dvc_data.index.index import DataIndexDirError
     from scmrepo.exceptions import SCMError
 
     try:
         return str(api.read(file.as_posix(), repo=str(root), rev=revision, encoding="utf-8"))
-    except (DvcException, SCMError, OSError) as fault:
+    except (DvcException, SCMError, DataIndexDirError, OSError) as fault:
         reason = str(fault).splitlines()[0]
         raise DataError(
-            f"{revision}: cannot read {file} ({reason}); `dvc exp list` names the experiments"
+            f"{revision}: cannot read {file} ({reason}); `dvc exp list` names experiments, `dvc pull` fetches "
+            "their outputs; a branch of the same name comes first, give the commit then"
         ) from None
 
 

@@ -171,7 +171,7 @@ class Selection:
         for name in questions:
             rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
             self._add_kind(questions[name], min(rest, round(missing * FOREIGN_SHARES[name] / total)))
-        for name in ("bank", "aspect"):  # what a family could not fill
+        for name in ("aspect", "bank"):  # what a family could not fill; close ones teach more
             rest = wanted - sum(row.kind == "unanswerable" for row in self.rows)
             if name in questions and rest > 0:
                 self._add_kind(questions[name], rest)
@@ -251,13 +251,8 @@ class Selection:
         if source not in ranks[: self.settings.round_trip_k]:
             return "round_trip"
         seen = source in ranks[: self.shelf.top_k]
-        needs_withheld = self._counts["withheld",] < self._withheld
-        due = (
-            self._answers
-            and self._counts["withheld",] * self._answers <= self._counts["answerable",] * self._withheld
-        )
         others = self._others(hits, self.shelf)
-        if needs_withheld and (not seen or due or self._counts["answerable",] >= self._answers):
+        if self._may_withhold():
             contexts = self._without_answer(candidate, others)
             if contexts:
                 self._keep(asked, contexts, withheld=True)
@@ -268,6 +263,13 @@ class Selection:
             return "beyond_limit"
         self._keep(asked, self._shown(candidate, ranks, others), withheld=False)
         return KEPT
+
+    def _may_withhold(self) -> bool:
+        """In proportion to what is answerable so far, so that a small corpus keeps its few answers."""
+        answerable, withheld = self._counts["answerable",], self._counts["withheld",]
+        if withheld >= self._withheld or answerable >= self._answers:
+            return withheld < self._withheld
+        return withheld * self._answers < answerable * self._withheld
 
     def _others(self, hits: Sequence[Hit], shelf: Shelf) -> list[Chunk]:
         """What may stand beside the source: what was retrieved, or for an ablation as many at random."""

@@ -80,6 +80,24 @@ def test_arms_are_paired_with_the_first(root: Path) -> None:
     assert here.split("|")[2:] == second.split("|")[2:]
 
 
+def test_an_output_that_the_cache_lacks(tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+
+    write_jsonl(tmp_path / FILE, FIRST)
+    run("git", "init", "-q")
+    run("dvc", "init", "-q")
+    run("dvc", "add", "-q", str(FILE.parent))
+    run("git", "add", "-A")
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "arm")
+    assert "| HEAD | 4 |" in run_ablation(["HEAD"], "tuned_retrieval", None, tmp_path)
+    shutil.rmtree(tmp_path / ".dvc/cache")
+    with pytest.raises(DataError, match=r"HEAD: cannot read .*`dvc pull` fetches"):
+        run_ablation(["HEAD"], "tuned_retrieval", None, tmp_path)
+
+
 def test_what_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match="other answered other development questions than first"):
         run_ablation(["first", "other"], "tuned_retrieval", None, root)

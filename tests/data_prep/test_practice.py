@@ -75,7 +75,7 @@ def data(three_pdfs: Path, tiny_bert_dir: Path, tmp_path_factory: pytest.TempPat
     prepare(
         out,
         tiny_bert_dir,
-        settings(practice_share=1.0, brought_share=0.25, max_samples=10, val_share=0.0),
+        settings(practice_share=1.0, brought_share=0.125, max_samples=10, val_share=0.0),
         retrieval(),
         5,
         out,
@@ -88,7 +88,7 @@ def test_questions_on_other_documents_bring_their_passage(data: Path) -> None:
     passages = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "practice_passages.jsonl", Chunk)}
     rows = [row for row in train if row.rule_id == "practice"]
     answerable = [row for row in rows if row.kind == "answerable"]
-    assert len(answerable) == 2  # a quarter of the answerable ones: 0.25 * (10 - 2)
+    assert len(answerable) == 1  # an eighth of the answerable ones: 0.125 * (10 - 2)
     own = [row for row in train if row.kind == "answerable" and row.rule_id != "practice"]
     assert len(own) >= len(answerable)  # the user's own documents come first
     for row in answerable:
@@ -111,7 +111,7 @@ def test_training_finds_every_passage(data: Path, tmp_path: Path) -> None:
 def test_the_ledger_counts_them_apart(data: Path) -> None:
     ledger = Ledger.model_validate_json((data / "ledger.json").read_text())
     brought = ledger.brought["train"]
-    assert brought.asked == 4 and brought.kept == 2 and brought.dropped == {"beyond_limit": 2}
+    assert brought.asked == 4 and brought.kept == 1 and brought.dropped == {"beyond_limit": 3}
     assert ledger.brought["val"].asked == ledger.brought["test"].asked == 0
     # Nobody knows whether this corpus answers what was written against another one.
     assert ledger.practice_unused == {"other_corpus": 1}

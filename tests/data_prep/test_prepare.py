@@ -62,7 +62,7 @@ def test_held_out_sections_are_only_tested(data: Path) -> None:
 
 def test_withheld_passages_do_not_hold_the_answer(data: Path) -> None:
     shares = [row.kind for row in rows(data)["train"]]
-    assert 0 < shares.count("unanswerable") <= 0.5 * len(shares)  # round(0.25 * 12) of few
+    assert 0 < shares.count("unanswerable") <= 0.5 * len(shares)  # a quarter of twelve, of few
 
 
 def test_the_same_inputs_give_the_same_bytes(data: Path, tiny_bert_dir: Path, tmp_path: Path) -> None:
