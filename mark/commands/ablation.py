@@ -14,6 +14,7 @@ from mark.evaluation.development import cluster, refusal_auc
 from mark.evaluation.results import DEVELOPMENT
 from mark.evaluation.significance import Bootstrap
 from mark.files import REPORTS
+from mark.models.faults import first_line
 from mark.records import Prediction
 from mark.seeding import derived_seed
 
@@ -52,14 +53,18 @@ def run_ablation(revisions: Sequence[str], cell: str, entry: str | None, root: P
     first = arms[revisions[0]]
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
     for name, rows in arms.items():
-        if list(rows) != list(first):
+        if [_asked(row) for row in rows.values()] != [_asked(row) for row in first.values()]:
             raise DataError(
                 f"{name} answered other development questions than {revisions[0]}; set eval.max_calibration "
                 "high enough for all of them, and compare runs of one version of the code"
             )
         paired = None if rows is first else list(first.values())
         lines.append(_line([name, *_figures(list(rows.values()), paired, bootstrap)]))
-    return "\n".join(lines)
+    note = (
+        "The refusal columns are not paired and in sample: the rule is fitted on these questions and on the "
+        "validation questions of the arm."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def _rows(revision: str, file: Path, cell: str, root: Path) -> dict[str, Prediction]:
@@ -92,11 +97,16 @@ def _read(revision: str, file: Path, root: Path) -> str:
     try:
         return str(api.read(file.as_posix(), repo=str(root), rev=revision, encoding="utf-8"))
     except (DvcException, SCMError, DataIndexDirError, OSError) as fault:
-        reason = str(fault).splitlines()[0]
+        reason = first_line(fault)
         raise DataError(
-            f"{revision}: cannot read {file} ({reason}); `dvc exp list` names experiments, `dvc pull` fetches "
+            f"{revision}: cannot read {file} ({reason}); see `dvc exp list`; `dvc pull` fetches "
             "their outputs; a branch of the same name comes first, give the commit then"
         ) from None
+
+
+def _asked(row: Prediction) -> tuple[object, ...]:
+    """What two arms must share for a pair."""
+    return row.example_id, row.question, row.kind, row.style, tuple(row.answers), row.document, row.section
 
 
 def _figures(

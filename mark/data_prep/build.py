@@ -180,7 +180,7 @@ def _add_practice(selection: Selection, practice: Practice, settings: DataPrep, 
     """Questions by people: those on the corpus, then those that bring their passage.
 
     In training the user's own documents come first, hence `brought_share`; in validation they shall show
-    when the model has to refuse people, and rules' questions do not (docs/data.md).
+    when the model has to refuse people, and rules' questions do not (CONTRIBUTING.md).
     """
     split, book = selection.split, selection.book
     share = practice.of(split)

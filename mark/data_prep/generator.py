@@ -57,6 +57,7 @@ def _without_test(prep: DataPrep, top_k: int, max_samples: int, val_split: float
             "test_share": 0.0,
             "held_out_documents": [],
             "practice_share": 0.0,
+            "val_unanswerable_share": prep.unanswerable_share,
             "train_passages": top_k,
             "round_trip_k": max(prep.round_trip_k, top_k),
         }

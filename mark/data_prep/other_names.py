@@ -1,29 +1,30 @@
-"""How other passages of a split name a thing: `Acme Ltd ("the Supplier")`, `service level agreement (SLA)`.
+"""How other passages of a split name a thing: `service level agreement (SLA)`.
 
-A text that gives a second name in brackets uses both, mostly in different passages. A question about one
-passage may so be asked in the words of another one.
+A text that gives an acronym uses both names, mostly in different passages. A question about one passage may
+so be asked in the words of another one. Labels such as `Acme Ltd ("the Supplier")` are no such pairs: what
+stands before the bracket is as often a place (`... of the State of Delaware ("the Company")`).
 
-Source: Schwartz and Hearst 2003, "A simple algorithm for identifying abbreviation definitions", for acronyms.
+Source: Schwartz and Hearst 2003, "A simple algorithm for identifying abbreviation definitions".
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 
 from mark.records import Chunk
 
 SHARE = 0.75  # of the questions in which a swap is possible
 
-_NAME = r"[A-Z][\w&’'.-]*(?: (?:[A-Z][\w&’'.-]*|of|for|and|the|on)(?= ))*"
-_LABEL = re.compile(
-    rf"(?P<long>{_NAME}) \((?:(?:hereinafter|hereafter|collectively|together|also|referred to as|the|each|"
-    r"an?),? )*[‘“\"'](?:the )?(?P<short>[A-Z][\w-]*(?: [A-Z][\w-]*){0,2})[’”\"']\)"
-)
-_ACRONYM = re.compile(r"(?P<before>(?:[\w-]+ ){2,9})\((?:the )?[‘“\"']?(?P<short>[A-Z]{2,6}s?)[’”\"']?\)")
+_ACRONYM = re.compile(r"\((?:the )?[‘“\"']?(?P<short>[A-Z]{2,6}s?)[’”\"']?\)")
+_LOOK_BACK = 160  # characters before the bracket in which the long form stands
+_MOST_WORDS = 9  # of a long form
+_TOKEN = re.compile(r"(?P<the>\b[Tt]he [‘“\"']?)?(?<![\w-])(?P<name>[A-Z]{2,6}s?)(?![\w-])")
 _AFTER_NAME = "of|for|in|to|on|by|with|from|and|or|be|have|not|under|if|when|where|end|open|apply|bind|report"
 _SMALL = ("of", "for", "and", "the", "on", "in", "to")
 
@@ -37,9 +38,13 @@ class _Name:
 
     def found(self, question: str) -> re.Match[str] | None:
         """Where a question has the name, and not as a part of another one: no `AI` of the `AI Office`."""
+        return self._pattern.search(question) if self.text in question else None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
         label = self.article and not self.text.isupper()  # `the Board`, not any `Board`
         the = r"(?P<the>\b[Tt]he )" + ("" if label else "?")
-        return re.search(rf"{the}(?<![\w-]){re.escape(self.text)}(?![\w’'-]| [A-Z]| of [A-Z])", question)
+        return re.compile(rf"{the}(?<![\w-]){re.escape(self.text)}(?![\w’'-]| [A-Z]| of [A-Z])")
 
 
 class OtherNames:
@@ -97,20 +102,29 @@ def _put(question: str, match: re.Match[str], here: _Name, there: _Name) -> str:
 def _pairs(text: str) -> list[tuple[_Name, _Name]]:
     """(short, long) names that a text gives; a short name with two long ones is left out."""
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for match in _LABEL.finditer(text):
-        long = re.sub(r"^(?:The|An?|This|Between|And) ", "", match.group("long"))
-        if long.lower() != match.group("short").lower() and len(long.split()) > 1:
-            found[match.group("short")].add(long)
     for match in _ACRONYM.finditer(text):
-        expanded = _expanded(match.group("before").split(), match.group("short"))
+        before = text[max(0, match.start() - _LOOK_BACK) : match.start()].split()[-_MOST_WORDS:]
+        expanded = _expanded(before, match.group("short"))
         if expanded is not None:
             found[match.group("short")].add(expanded)
     longs = {short: next(iter(names)) for short, names in found.items() if len(names) == 1}
-    return [(_named(short, text), _named(long, text)) for short, long in sorted(longs.items())]
+    uses: Counter[str] = Counter()
+    articles: Counter[str] = Counter()
+    for match in _TOKEN.finditer(text):
+        uses[match.group("name")] += 1
+        articles[match.group("name")] += match.group("the") is not None
+    pairs = []
+    for short, long in sorted(longs.items()):
+        by_text = text.count(f"the {long}") + text.count(f"The {long}")
+        pairs.append(
+            (_named(short, uses[short], articles[short], text), _named(long, text.count(long), by_text, text))
+        )
+    return pairs
 
 
 def _expanded(words: list[str], short: str) -> str | None:
     """The last words whose initials are the acronym, or None; both must be of one number."""
+    words = list(takewhile(lambda word: re.fullmatch(r"[\w-]+", word), reversed(words)))[::-1]
     letters = short.rstrip("s").lower()
     for start in range(len(words) - 1, -1, -1):
         part = words[start:]
@@ -122,9 +136,7 @@ def _expanded(words: list[str], short: str) -> str | None:
     return None
 
 
-def _named(name: str, text: str) -> _Name:
+def _named(name: str, uses: int, with_article: int, text: str) -> _Name:
     """Small names keep whatever article the question has."""
-    uses = len(re.findall(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
-    with_article = len(re.findall(rf"\b[Tt]he [‘“\"']?{re.escape(name)}(?![\w-])", text))
-    introduced = re.search(rf"\b(?:[Tt]he|[Aa]n?) {re.escape(name)} \(", text) is not None
+    introduced = any(f"{article} {name} (" in text for article in ("the", "The", "a", "A", "an", "An"))
     return _Name(name, introduced or 0 < uses <= with_article * 2)

@@ -8,19 +8,45 @@ from mark.data_prep.phrases import without_references
 from mark.data_prep.verbs import PRONOUNS
 from mark.data_prep.words import word_set
 
+# Nouns for who acts; `-or`, `-er`, `-ee` and their like are told by their ending.
 _HEADS = (
-    r"authorit|bod(?:y|ies)|person|commission|court|board|council|state|president|governor|speaker|"
-    r"chair|minister|parliament|legislature|house|member|judge|officer|provider|deployer|manufacturer|importer|"
-    r"distributor|operator|controller|processor|entit|compan|undertaking|representative|agency|team|group|committee|"
-    r"institution|employer|employee|citizen|subject|user|panel|office|secretariat|overseer|director|auditor|"
-    r"holder|party|parties|buyer|seller|supplier|customer|owner|tenant|landlord|applicant|organisation|steward|"
-    r"contractor|licensee|licensor|lender|borrower|recipient|contributor|countr|union|government|enterprise|forum"
+    r"authorit(?:y|ies)|bod(?:y|ies)|persons?|people|commission|courts?|boards?|councils?|states?|presidents?|"
+    r"chairs?|parliaments?|legislatures?|houses?|judges?|entit(?:y|ies)|compan(?:y|ies)|undertakings?|"
+    r"representatives?|agenc(?:y|ies)|teams?|groups?|institutions?|citizens?|subjects?|panels?|offices?|"
+    r"secretariats?|part(?:y|ies)|organi[sz]ations?|stewards?|countr(?:y|ies)|unions?|governments?|enterprises?|"
+    r"forums?|landlords?|banks?|schools?|universit(?:y|ies)|hospitals?|attorneys?|firms?|associations?|"
+    r"corporations?|foundations?|societ(?:y|ies)|partnerships?|heirs?|spouses?|parents?|child(?:ren)?|"
+    r"individuals?|businesses|delegates?|spokes\w+|[a-z]*(?:wo)?m[ae]n|heads?|staff|SMEs?|ESAs?|ENISA|CSIRTs?|"
+    r"clerks?|witness(?:es)?|experts?|guests?|hosts?|agents?|clients?|patients?|students?|residents?|recipients?|"
+    r"respondents?|opponents?|incumbents?"
 )
-_AGENT_HEAD = re.compile(rf"(?:[A-Z]|.*\b(?:{_HEADS}))")
-_ACTING = re.compile(rf"(?i)(?:{_HEADS}|SMEs?|staff|ESAs?|ENISA|CSIRT)")
+_ENDINGS = (
+    r"(?:ten|applic|claim|defend|registr|merch|account|particip|occup|consult|serv|inform|complain)ants?|"
+    r"(?:scient|journal|pharmac|special|theor)ists?|(?:physic|technic|guard|custod|librar)ians?|"
+    r"[a-z]{2,}(?:or|er|ee)s?"
+)
+# Nouns with such an ending that nobody is.
+_NOBODY = word_set(
+    """adapter anchor answer banner barrier behavior behaviour border browser buffer calendar cancer
+    canister center chamber chapter character charter cluster coffee color compressor computer
+    connector container converter corner corridor counter cover danger decoder decree degree
+    detector diameter disaster disclaimer disorder door elevator encoder encounter error escalator
+    factor favor fee fiber filter flavor floor folder footer gender generator guarantee harbor
+    header heater helicopter honor humor identifier indicator labor ladder laser layer ledger letter
+    liter litter mailer manner master matter merger meter mirror modifier monitor motor multiplier
+    newsletter newspaper number offer order other paper parameter perimeter pointer poster power
+    printer procedure projector qualifier quarter reactor register remainder reminder roster router
+    scanner sector semester sensor server shelter shoulder shutter silver summer tender terror
+    theater tier timber timer tower tractor trailer transfer transformer transistor tree trigger
+    tumor vector waiver wallpaper water weather winter"""
+)
+_AGENT_WORD = re.compile(rf"(?i)(?:{_HEADS}|{_ENDINGS})")
 # Things that contracts and licences write with a capital.
 _THING = re.compile(
-    r"\b(?:Programs?|Software|Works?|Licen[cs]es?|Agreements?|Contributions?|Librar(?:y|ies)|Documents?|Products?|"
+    r"\b(?:Leases?|Invoices?|Equipment|Royalt(?:y|ies)|Payments?|Interest|Arbitration|Notices?|Prices?|Orders?|"
+    r"Deposits?|Warrant(?:y|ies)|Schedules?|Appendi(?:x|ces)|Exhibits?|Territor(?:y|ies)|Marks?|Trademarks?|"
+    r"Patents?|Results?|Deliverables?|Systems?|Sites?|Vehicles?|Buildings?|Units?|Assets?|Shares?|Securities|"
+    r"Loans?|Facilit(?:y|ies)|Commencement|Closing|Insurance|Programs?|Software|Works?|Licen[cs]es?|Agreements?|Contributions?|Librar(?:y|ies)|Documents?|Products?|"
     r"Services?|Fees?|Contracts?|Premises|Property|Deposit|Rent|Terms?|Code|Source|Information|Data|Materials?|"
     r"Versions?|Sections?|Packages?|Modifications?|Covers?|Texts?|Goods|Date|Bill|Ordinance|Proclamation|"
     r"Resolution|Treaty|Annex|Fund|acting)$"
@@ -45,6 +71,7 @@ _BARE_ACTS = re.compile(
     r"\b(?:adopt|amend|take|pass) (?:an? )?(?:delegated|implementing) acts?$|"
     r"^(?:take|adopt|use) (?:[\w-]+ ){0,3}(?:steps|measures|action|decisions?)$"
 )
+_AFTER_HEAD = re.compile(r",? (?:of|for|in|to|on|under|with|within|from|by|at|or|and|that|who|as|other) |, ")
 _SPEAKERS = PRONOUNS | word_set("your our my yours ours")
 
 
@@ -69,14 +96,24 @@ def is_agent(text: str) -> bool:
         return False
     bare = re.sub(r"^(?:[Tt]he|[Aa]n?|[Ee]ach|[Ee]very|[Aa]ny|[Nn]o) ", "", text)
     first = bare.split()[0] if bare else ""
-    if re.match(r"[a-z-]+ (?:made|of|to|under|adopted|issued)\b", bare) and not _AGENT_HEAD.match(first):
+    if re.match(r"[a-z-]+ (?:made|of|to|under|adopted|issued)\b", bare) and not _names_agent(first):
         return False
-    head = re.split(r" (?:of|for|in|to|on|under|with|within|from|by|at|,) ", bare)[0].split()
-    if head and bare[0].isupper() and head[-1][0].islower() and not _ACTING.search(head[-1]):
-        return False  # `EU database`
-    return _AGENT_HEAD.match(bare) is not None and not re.match(
-        r"(?i)the (?:said|same|latter|former)\b", text
-    )
+    head = re.split(
+        r",? (?:of|for|in|to|on|under|with|within|from|by|at|or|and|that|who|as|other) |, ", bare
+    )[0].split()
+    if not head or re.match(r"(?i)the (?:said|same|latter|former)\b", text):
+        return False
+    if bare[0].isupper() and not head[-1][0].islower():  # a name; `EU database` is none
+        return True
+    return _names_agent(head[-1])
+
+
+def _names_agent(word: str) -> bool:
+    """Whether a noun is a party or a body: `lessee`, `authorities`; not `statement`, `fees`."""
+    low = word.lower()
+    if low in _NOBODY or low.removesuffix("s") in _NOBODY:
+        return False
+    return _AGENT_WORD.fullmatch(word) is not None
 
 
 def acts(subject: str) -> bool:

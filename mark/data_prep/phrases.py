@@ -125,6 +125,15 @@ class Casing:
             return word + text[len(first) :]
         return text
 
+    def small(self, word: str) -> str:
+        """A heading's word as running text writes it: names and acronyms of the corpus stay large."""
+        low = word.lower()
+        if word.isupper() and len(word) > 1:
+            name = word in self.acronyms and self._low[low] == 0
+        else:
+            name = self._high[low] > self._low[low]
+        return word if name else low
+
 
 def without_references(text: str) -> str:
     """Strip parentheses and cross-references such as `referred to in Article 9(1)`."""

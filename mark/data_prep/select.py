@@ -353,10 +353,10 @@ class Selection:
             return "near_duplicate"
         if not hits:
             return "no_passage"
-        if foreign.forbidden and any(foreign.forbidden.search(hit.chunk.text) for hit in hits):
+        shown = self._others(hits, self.shelf)
+        if foreign.forbidden and any(foreign.forbidden.search(chunk.text) for chunk in shown):
             return "might_be_answered"
         self.asked.add(foreign.question, vector)
-        shown = self._others(hits, self.shelf)
         self.rows.append(self._foreign_row(foreign, [chunk.chunk_id for chunk in shown]))
         return WITHHELD
 

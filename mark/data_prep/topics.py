@@ -15,8 +15,10 @@ _UNCOUNTED = word_set(
     liability information guidance training documentation ownership consent erasure rectification portability
     storage processing insurance payment maintenance testing monitoring reporting accuracy robustness
     oversight literacy research traceability redistribution translation copying termination enforcement
-    equality freedom education water property trade commerce"""
+    equality freedom education water property trade commerce majeure news conduct use notice assignment
+    arbitration publicity severability interpretation"""
 )
+_NO_TOPIC = re.compile(r"(?:miscellaneous|general|definitions|other|various|final|recitals|preamble)\b")
 _DETERMINED = re.compile(r"(?:the|a|an|your|our|its|their|any|all|each) ")
 
 
@@ -32,8 +34,10 @@ def spoken_topic(topic: str, casing: Casing) -> str | None:
         r"[\d;:/“”\"]|\bof[- ]", f"{topic} ".replace(" of ", " ")
     ):
         return None
-    text = _small(words, casing)
-    if _DETERMINED.match(text) or re.match(r"[a-z]+ing ", text) or verbs.is_plural(text):
+    text = " ".join(_small(words, casing))
+    if _NO_TOPIC.match(text):
+        return None
+    if _DETERMINED.match(text) or re.match(r"[a-z]+ing(?: |$)", text) or verbs.is_plural(text):
         return text
     if re.match(r"(?:right|rights|power|duty) (?:to|of) ", text):
         return f"the {text}"
@@ -44,11 +48,12 @@ def spoken_topic(topic: str, casing: Casing) -> str | None:
     return text if head in _UNCOUNTED or named else f"the {text}"
 
 
-def _small(words: list[str], casing: Casing) -> str:
-    """`Accepting Warranty or Additional Liability` in small letters; names and acronyms stay."""
-    long = [word for word in words if len(word) > 3]
-    if len(words) == 1 and words[0].isupper() and len(words[0]) > 6:
-        return words[0].lower()
-    if len(long) >= 3 and all(word[:1].isupper() for word in long):
-        return " ".join(casing.lower_first(word) for word in words)
-    return " ".join(words)
+def _small(words: list[str], casing: Casing) -> list[str]:
+    """In small letters; acronyms stay in a heading that is not written in capitals, and what they name."""
+    if all(word.isupper() for word in words):
+        return [casing.small(word) for word in words]
+    kept = [re.match(r"[A-Z]{2}", word) is not None for word in words]
+    return [
+        word if kept[i] or (i > 0 and kept[i - 1] and word[:1].isupper()) else casing.small(word)
+        for i, word in enumerate(words)
+    ]

@@ -142,7 +142,7 @@ def _plain(ask: Ask) -> bool:
 # What costs nothing, takes no time and has no staff of its own.
 _NO_DEED = word_set(
     "be have ensure apply consist act comply take make give put remain strive endeavour pay include contain "
-    "represent cooperate include decide"
+    "represent cooperate decide"
 )
 
 

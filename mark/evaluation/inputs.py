@@ -130,12 +130,17 @@ def gather(inputs: EvalInputs, settings: Eval, retrieval: Retrieval) -> Asked:
 def for_thresholds(questions: Sequence[Question], limit: int) -> list[Question]:
     """The validation questions that the refusal rule is fitted on, at most `limit`, in order.
 
-    Questions by people come first: when to refuse them cannot be learnt from rules' questions, which are
-    answered with another certainty (docs/data.md).
+    The hand-written ones come first, so that a sweep compares the same ones whatever data_prep makes, then
+    practice questions, then those of rules, which tell least about refusing people (CONTRIBUTING.md).
     """
-    people = stratified([q for q in questions if q.by_person], limit, lambda q: (q.handwritten, q.kind))
-    rules = stratified([q for q in questions if not q.by_person], limit - len(people), lambda q: q.kind)
-    return [*people, *rules]
+    chosen: list[Question] = []
+    for group in (
+        [q for q in questions if q.handwritten],
+        [q for q in questions if q.by_person and not q.handwritten],
+        [q for q in questions if not q.by_person],
+    ):
+        chosen += stratified(group, limit - len(chosen), lambda q: q.kind)
+    return chosen
 
 
 def brought_passages(data: Path) -> list[Chunk]:

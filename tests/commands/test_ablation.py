@@ -36,6 +36,8 @@ SECOND = [
     predicted("u", 0.0, refused=True, p=0.9),
 ]  # fmt: skip
 
+EDITED = [SECOND[0], SECOND[1].model_copy(update={"answers": ["another gold"]}), *SECOND[2:]]
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,7 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
 
     git("init", "-q")
-    for name, rows in (("first", FIRST), ("second", SECOND), ("other", SECOND[:2])):
+    for name, rows in (("first", FIRST), ("second", SECOND), ("other", SECOND[:2]), ("edited", EDITED)):
         write_jsonl(folder / FILE, rows)
         git("add", "-A")
         git("commit", "-qm", name)
@@ -58,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_arms_are_paired_with_the_first(root: Path) -> None:
-    head, _, first, second, here = run_ablation(
+    head, _, first, second, here, _, note = run_ablation(
         ["first", "second", "workspace"], "tuned_retrieval", None, root
     ).splitlines()
     assert [cell.strip() for cell in head.split("|")[1:5]] == [
@@ -78,6 +80,7 @@ def test_arms_are_paired_with_the_first(root: Path) -> None:
     assert (one[" false refusals "], two[" false refusals "]) == (" 0 % ", " 33 % ")
     assert (one[" refusal AUC "], two[" refusal AUC "]) == (" 0.00 ", " 1.00 ")
     assert here.split("|")[2:] == second.split("|")[2:]
+    assert "in sample" in note
 
 
 def test_an_output_that_the_cache_lacks(tmp_path: Path) -> None:
@@ -101,6 +104,8 @@ def test_an_output_that_the_cache_lacks(tmp_path: Path) -> None:
 def test_what_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match="other answered other development questions than first"):
         run_ablation(["first", "other"], "tuned_retrieval", None, root)
+    with pytest.raises(DataError, match="edited answered other development questions than first"):
+        run_ablation(["first", "edited"], "tuned_retrieval", None, root)
     with pytest.raises(DataError, match=r"no-such: cannot read reports/eval.*`dvc exp list`"):
         run_ablation(["no-such"], "tuned_retrieval", None, root)
     with pytest.raises(

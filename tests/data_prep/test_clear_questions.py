@@ -205,3 +205,41 @@ def test_the_first_of_several_meanings_is_no_definition() -> None:
 )  # fmt: skip
 def test_cases_that_a_cut_reference_told(rule: str, text: str) -> None:
     assert not drafts(rule, text)
+
+
+@pytest.mark.parametrize(
+    "party",
+    ["the lessee", "The guarantor", "an insurer", "each vendor", "franchisees", "the trustee", "the bank",
+     "shareholders", "the carrier", "the attorney", "an arbitrator", "the school", "Member States", "the Landlord",
+     "competent authorities", "the European Data Protection Board", "the tenant", "a person", "the children"],
+)  # fmt: skip
+def test_parties_act(party: str) -> None:
+    assert is_agent(party)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    ["personal data", "the statement", "statements", "the entitlement", "the court fees", "a household",
+     "the user interface", "the directory", "The Lease", "The Invoice", "The Equipment", "The Royalty", "Payment",
+     "Interest", "Arbitration", "the order", "the newsletter", "a register", "the transfer", "the guarantee"],
+)  # fmt: skip
+def test_things_do_not_act(thing: str) -> None:
+    assert not is_agent(thing)
+
+
+def test_a_manner_inside_an_exception_is_none() -> None:
+    text = "You may sublicense the Work to your customers unless the owner objects in writing."
+    assert drafts("manner", text) == []
+    assert drafts("manner", "The members shall elect the chair by secret ballot.")
+
+
+@pytest.mark.parametrize(
+    ("topic", "spoken"),
+    [
+        ("Subletting", "subletting"), ("Late Payment", "late payment"), ("Force Majeure", "force majeure"),
+        ("LIMITATION OF LIABILITY", "the limitation of liability"), ("Repairs", "repairs"),
+        ("Miscellaneous", None), ("General Provisions", None), ("Rules for SMEs", "rules for SMEs"),
+    ],
+)  # fmt: skip
+def test_headings_of_contracts_are_written_small(topic: str, spoken: str | None) -> None:
+    assert spoken_topic(topic, Casing(["the parties agree on the limits"])) == spoken

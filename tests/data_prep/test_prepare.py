@@ -19,6 +19,7 @@ from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
 from mark.prompting import REFUSAL
 from mark.records import Chunk, Example
+from tests.data_prep import corpora
 from tests.data_prep.passages import ingest_settings, retrieval, settings
 
 FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "practice_passages.jsonl", "ledger.json")
@@ -157,11 +158,19 @@ def test_random_distractors_are_an_ablation_of_training_alone(
     assert [row.question for row in drawn["train"]] == [row.question for row in usual["train"]]
     changed = [a.contexts != b.contexts for a, b in zip(usual["train"], drawn["train"], strict=True)]
     assert any(changed)
-    chunks = {chunk.chunk_id: chunk for chunk in read_jsonl(data / "chunks.jsonl", Chunk)}
     for row in drawn["train"]:
         assert len(row.contexts) == len(set(row.contexts)) >= 1
-        if row.kind == "answerable":
-            assert row.source_chunk in row.contexts
-        elif row.document is not None:  # withheld: the passages that are left hold no answer
-            twin = next(other for other in usual["train"] if other.question == row.question)
-            assert all(twin.section != chunks[i].section or twin.quote is None for i in row.contexts)
+        assert row.kind == "unanswerable" or row.source_chunk in row.contexts
+
+
+def test_random_passages_hold_no_withheld_answer() -> None:
+    """The terms of every passage tell its answer apart, so that it can be looked for in what is shown."""
+    pages, chunks = corpora.corpus(4, 6, 8, 2)
+    found = corpora.prepared(pages, chunks, 5, max_samples=40, unanswerable_share=0.5, distractors="random")
+    same = corpora.prepared(pages, chunks, 5, max_samples=40, unanswerable_share=0.0, distractors="random")
+    answers = {row.question: row.answer for row in same.rows["train"]}
+    texts = {chunk.chunk_id: fold(chunk.text).lower() for chunk in chunks}
+    withheld = [row for row in found.rows["train"] if row.kind == "unanswerable" and row.question in answers]
+    assert withheld
+    for row in withheld:
+        assert all(answers[row.question].lower() not in texts[i] for i in row.contexts)

@@ -24,15 +24,18 @@ def question(ident: str, rule: str, kind: Kind = "answerable") -> Question:
 def test_people_set_the_thresholds_before_rules() -> None:
     asked = [question(f"rule-{i}", "amount", "unanswerable" if i % 2 else "answerable") for i in range(8)]
     asked += [question(f"p-{i}", "practice", "unanswerable" if i % 2 else "answerable") for i in range(4)]
-    asked += [question(f"h-{i}", "handwritten") for i in range(2)]
+    asked += [question(f"h-{i}", "handwritten", "unanswerable" if i % 2 else "answerable") for i in range(4)]
     chosen = for_thresholds(asked, 10)
     assert {q.id for q in chosen if q.by_person} == {q.id for q in asked if q.by_person}
-    assert len(chosen) == 10 and sum(q.kind == "unanswerable" for q in chosen if not q.by_person) == 2
-    few = for_thresholds(asked, 3)
-    assert len(few) == 3 and all(q.by_person for q in few)
-    assert {(q.handwritten, q.kind) for q in few} == {
-        (True, "answerable"), (False, "answerable"), (False, "unanswerable"),
-    }  # fmt: skip
+    assert len(chosen) == 10 and sum(q.kind == "unanswerable" for q in chosen if not q.by_person) == 1
+    few = for_thresholds(asked, 6)
+    assert [q.id for q in few if q.handwritten] == ["h-0", "h-1", "h-2", "h-3"]
+    assert [(q.rule_id, q.kind) for q in few[4:]] == [
+        ("practice", "answerable"),
+        ("practice", "unanswerable"),
+    ]
+    fewer = for_thresholds(asked, 2)
+    assert [(q.handwritten, q.kind) for q in fewer] == [(True, "answerable"), (True, "unanswerable")]
 
 
 def test_validation_may_bring_its_passages(project: Path, tmp_path: Path) -> None:

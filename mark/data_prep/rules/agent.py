@@ -14,7 +14,7 @@ from mark.data_prep.rules.base import Draft, Source, clean_answer, pointed_subje
 from mark.data_prep.wording import Ask, short_condition, short_phrase, without_aside
 from mark.data_prep.words import word_set
 
-_NO_DEED = word_set("be mean apply consist include comprise have represent remain work")
+_NO_DEED = word_set("apply be comprise consist have include mean remain represent work")
 _JUDGING = word_set("deem consider regard treat assist accompany follow affect")
 
 
@@ -47,18 +47,7 @@ def _unfit(source: Source, clause: Clause, phrase: str, answer: str) -> bool:
     lead = source.statement.lead
     if not is_agent(answer) or len(answer.split()) > 10 or re.fullmatch(r"an? \w+", answer):
         return True
-    if clause.verb in (
-        "be",
-        "mean",
-        "apply",
-        "consist",
-        "include",
-        "comprise",
-        "have",
-        "represent",
-        "remain",
-        "work",
-    ):
+    if clause.verb in _NO_DEED:
         return True
     if clause.negated and answer.lower().startswith("no "):
         return True

@@ -32,6 +32,10 @@ def make(source: Source, rng: random.Random) -> Iterator[Draft]:
     if first_conjunct(clause.predicate) != clause.predicate:  # the manner may belong to a second verb
         return
     match = _HOW.search(clause.predicate)
+    if match is not None and any(
+        match.group() in a.text for a in clause.adjuncts if a.kind in ("condition", "exception", "purpose")
+    ):
+        return  # `unless the owner objects in writing`
     if match is None or "Article" in match.group() or "paragraph" in match.group():
         return
     answer = clean_answer(match.group())

@@ -53,7 +53,6 @@ _POINTER = re.compile(
     r"\b(?:paragraphs? \d|points? \(|delegated acts?|implementing acts?|such|those|these|thereto|thereof|"
     r"said|that (?:Directive|Regulation))\b"
 )
-_LOOSE_THEME = re.compile(r"\b(?:appropriate|adequate|necessary|relevant)\b")
 
 
 def make(source: Source, rng: random.Random) -> Iterator[Draft]:
