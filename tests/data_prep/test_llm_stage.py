@@ -72,7 +72,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(ingested: Path, embedder: Path, server: Server, out: Path, **changes: object) -> Ledger:
-    chosen = settings(round_trip_k=50, max_samples=30, unanswerable_share=0.6).model_copy(
+    chosen = settings(rules=["definition"], round_trip_k=50, max_samples=30, unanswerable_share=0.6).model_copy(
         update={"llm": llm_settings(server.url, **changes)}
     )
     out.mkdir(exist_ok=True)

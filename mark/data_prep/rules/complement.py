@@ -252,15 +252,9 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     questions = (
         bare.ask("Whom", rng) + tail,
         bare.ask("Who", rng) + tail,
-        f"Who is to be {_participle(clause.verb)} {after}".strip() + tail,
+        bare.ask("Which person or body", rng) + tail,
     )
     yield Draft(questions, answer, "short", source.statement.text, ())
-
-
-def _participle(verb: str) -> str:
-    if verb == "hear":
-        return "heard"
-    return verb[:-1] + "ied" if verb.endswith("y") else (verb + "d" if verb.endswith("e") else verb + "ed")
 
 
 def _low(text: str) -> str:
