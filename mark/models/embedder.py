@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mark.errors import ModelError
-from mark.models.faults import LOAD_FAULTS, first_line
-from mark.models.quiet import quiet_progress
+from mark.models.encoder import load_encoder
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +36,11 @@ class Embedder:
         Raises:
             ModelError: The folder is missing, no model or damaged.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"embedder {folder} is missing; run `dvc repro base_model` (or `dvc pull`)")
-        try:
-            with quiet_progress():
-                self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-                model, info = AutoModel.from_pretrained(
-                    folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                    output_loading_info=True,
-                )  # fmt: skip
-        except LOAD_FAULTS as fault:
-            raise ModelError(
-                f"{folder} cannot be loaded ({first_line(fault)}); run `dvc repro -f base_model`"
-            ) from None
+        self._tokenizer, model, lacking = load_encoder(folder, AutoModel, "embedder")
         # The pooler serves BERT's own pre-training; mean pooling does not read it.
-        missing = [key for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
+        missing = [key for key in lacking if not key.startswith("pooler.")]
         if missing:
             raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}); fetch it anew")
         self._model = model.to(device).eval()

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mark.errors import ModelError
-from mark.models.faults import LOAD_FAULTS, first_line
-from mark.models.quiet import quiet_progress
+from mark.models.encoder import load_encoder
 
 
 class CrossEncoder:
@@ -31,22 +30,9 @@ class CrossEncoder:
         Raises:
             ModelError: The folder is missing, damaged, or holds a model with other than one output.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"reranker {folder} is missing; run `dvc repro base_model` (or `dvc pull`)")
-        try:
-            with quiet_progress():
-                self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-                model, info = AutoModelForSequenceClassification.from_pretrained(
-                    folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-                    output_loading_info=True,
-                )  # fmt: skip
-        except LOAD_FAULTS as fault:
-            raise ModelError(
-                f"{folder} cannot be loaded ({first_line(fault)}); run `dvc repro -f base_model`"
-            ) from None
-        missing = sorted(info["missing_keys"])
+        self._tokenizer, model, missing = load_encoder(folder, AutoModelForSequenceClassification, "reranker")
         if missing or model.config.num_labels != 1:
             found = f"{missing[0]} is missing" if missing else f"it has {model.config.num_labels} outputs"
             raise ModelError(
