@@ -74,18 +74,7 @@ def from_handwritten(row: HandwrittenQuestion, chunks: Sequence[Chunk]) -> Quest
         row: The question.
         chunks: All chunks of the corpus, in reading order.
     """
-    return Question(
-        id=row.id,
-        question=row.question,
-        answers=tuple(row.answers),
-        kind=row.kind,
-        style=row.style,
-        rule_id=HANDWRITTEN,
-        document=row.document,
-        section=row.section,
-        gold=gold_chunks(row, chunks),
-        contexts=None,
-    )
+    return _by_people(row, chunks, tuple(row.answers), HANDWRITTEN)
 
 
 def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
@@ -95,13 +84,22 @@ def from_practice(row: PracticeQuestion, chunks: Sequence[Chunk]) -> Question:
         row: The question.
         chunks: All chunks of the corpus, in reading order.
     """
+    return _by_people(row, chunks, () if row.answer is None else (row.answer,), "practice")
+
+
+def _by_people(
+    row: HandwrittenQuestion | PracticeQuestion,
+    chunks: Sequence[Chunk],
+    answers: tuple[str, ...],
+    rule_id: str,
+) -> Question:
     return Question(
         id=row.id,
         question=row.question,
-        answers=() if row.answer is None else (row.answer,),
+        answers=answers,
         kind=row.kind,
         style=row.style,
-        rule_id="practice",
+        rule_id=rule_id,
         document=row.document,
         section=row.section,
         gold=gold_chunks(row, chunks),
