@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mark.answering.quotes import fold
 from mark.data_prep.candidates import Candidate
-from mark.data_prep.similarity import near_copies
+from mark.data_prep.passage_copies import near_copies
 from mark.data_prep.unanswerable import Foreign
 from mark.errors import DataError
 from mark.files import read_jsonl, sha256_text
