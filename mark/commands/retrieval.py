@@ -68,17 +68,14 @@ def read_answerable(file: Path, chunks: Sequence[Chunk]) -> tuple[list[Question]
     """The answerable questions on documents of a corpus, and how many are on other documents.
 
     Raises:
-        DataError: The file is missing, has a bad row, holds no such question, or is the test set.
+        DataError: The file is missing, a folder or no text, has a bad row, holds no such question, or is the
+            test set.
     """
     if file.name == HANDWRITTEN_TEST.name:
         raise DataError(f"{file} is for the eval stage alone; tune on data/handwritten_dev.jsonl")
-    if file.is_dir():
-        raise DataError(f"{file} is a folder; give a JSONL file such as data/practice.jsonl")
-    if not file.is_file():
-        raise DataError(f"{file} is missing; give a file such as data/practice.jsonl")
     known = {chunk.document for chunk in chunks}
     asked, foreign = [], 0
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(_lines(file), start=1):
         question = _question(line, f"{file}, line {number}", chunks) if line.strip() else None
         if question is None or question.kind != "answerable":
             continue
@@ -89,6 +86,19 @@ def read_answerable(file: Path, chunks: Sequence[Chunk]) -> tuple[list[Question]
     if not asked:
         raise DataError(f"{file} holds no answerable question on a document of the corpus")
     return asked, foreign
+
+
+def _lines(file: Path) -> list[str]:
+    if file.is_dir():
+        raise DataError(f"{file} is a folder; give a JSONL file of questions such as data/practice.jsonl")
+    if not file.is_file():
+        raise DataError(f"{file} is missing; give a file such as data/practice.jsonl")
+    try:
+        return file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{file} is no UTF-8 text; give a JSONL file of questions such as data/practice.jsonl"
+        ) from None
 
 
 def _question(line: str, where: str, chunks: Sequence[Chunk]) -> Question:
@@ -102,7 +112,12 @@ def _question(line: str, where: str, chunks: Sequence[Chunk]) -> Question:
         pass
     try:
         return from_example(Example.model_validate_json(line))
-    except ValidationError:
+    except ValidationError as fault:
+        if fault.errors()[0]["type"] == "json_invalid":
+            raise DataError(
+                f"{where} is no JSON: {line[:40]!r}; give a JSONL file of questions such as "
+                "data/practice.jsonl"
+            ) from None
         raise DataError(
             f"{where}: neither an example nor a hand-written or practice question; give a file such as "
             "data/practice.jsonl"

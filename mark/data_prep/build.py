@@ -18,12 +18,13 @@ from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.llm.writer import Drafts, QuestionWriter
 from mark.data_prep.naming import document_names
 from mark.data_prep.near_misses import Terms
+from mark.data_prep.passage_copies import near_copies
 from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import SPLITS, Practice, resolve
+from mark.data_prep.question_index import QuestionIndex
 from mark.data_prep.rewriting import Rewrite, reworded
 from mark.data_prep.rules import Rule, Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
-from mark.data_prep.similarity import QuestionIndex, near_copies
 from mark.data_prep.split import HIDDEN, HeldOut, Splits, assign_splits
 from mark.data_prep.spool import Spool
 from mark.data_prep.unanswerable import (

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mark.data_prep.similarity import SHORT_TEXT, CopyIndex, QuestionIndex, near_copies, words
+from mark.data_prep.passage_copies import CopyIndex, near_copies
+from mark.data_prep.question_index import QuestionIndex
+from mark.data_prep.similarity import SHORT_TEXT, words
 from mark.data_prep.split import HIDDEN, Splits
 from mark.errors import LeakError
 from mark.prompting import REFUSAL

@@ -16,7 +16,7 @@ from pathlib import Path
 from mark.answering.quotes import fold
 from mark.data_prep.candidates import Candidate
 from mark.data_prep.ledger import Corpus
-from mark.data_prep.similarity import near_copies
+from mark.data_prep.passage_copies import near_copies
 from mark.data_prep.split import Section
 from mark.data_prep.unanswerable import Foreign
 from mark.errors import DataError

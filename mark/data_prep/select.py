@@ -17,7 +17,8 @@ from mark.config import DataPrep
 from mark.data_prep.candidates import WEIGHTS, Candidate
 from mark.data_prep.leak import HeldOutText
 from mark.data_prep.ledger import KEPT, WITHHELD, WITHHELD_KIND, Book
-from mark.data_prep.similarity import QuestionIndex, near_copies
+from mark.data_prep.passage_copies import near_copies
+from mark.data_prep.question_index import QuestionIndex
 from mark.data_prep.unanswerable import NEAR_MISSES_AN_ASPECT, Foreign
 from mark.files import sha256_text
 from mark.prompting import REFUSAL, Passage

@@ -86,7 +86,7 @@ def assign_splits(
         settings: Shares and what is held out.
         held_out: Sections cited by hand-written questions; those that the corpus lacks are ignored.
         seed: The run's seed.
-        clusters: Of `similarity.document_clusters`.
+        clusters: Of `versions.document_clusters`.
 
     Raises:
         ConfigError: `held_out_documents` names a document that the corpus lacks.

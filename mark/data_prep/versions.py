@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from datasketch import MinHash
+from numpy.typing import NDArray
 
-from mark.data_prep.similarity import (
-    PERMUTATIONS,
-    SHORT_TEXT,
-    CopyIndex,
-    VectorsOf,
-    numbers,
-    shingles,
-    words,
-)
+from mark.data_prep.passage_copies import BLOCK, VECTORS, CopyIndex, VectorsOf, blocks
+from mark.data_prep.similarity import PERMUTATIONS, SHORT_TEXT, numbers, shingles, words
 from mark.records import Chunk
 
 SAME_DOCUMENT = 0.5  # Jaccard index of the five-word runs of two versions
 SHARED_PASSAGES = 0.5  # share of the smaller document's sampled passages that stand in the other
 SAME_MEANING = 0.9  # cosine of two passages that say the same in other words
 PROBES = 32  # passages of a document that are looked for in the others
+
+Telling = Mapping[str, Sequence[int]]  # rows by document
+Met = set[tuple[int, str]]  # a probe, and another document in which it stands
 
 
 def document_clusters(chunks: Sequence[Chunk], vectors_of: VectorsOf | None = None) -> list[list[str]]:
@@ -42,12 +39,14 @@ def document_clusters(chunks: Sequence[Chunk], vectors_of: VectorsOf | None = No
     for row, chunk in enumerate(chunks):
         by_document[chunk.document].append(row)
     documents = sorted(by_document)
-    sketches = [_document_sketch(chunks[row].text for row in by_document[name]) for name in documents]
     groups = Groups(documents)
+    sketches = np.array(
+        [_document_sketch(chunks[row].text for row in by_document[name]).hashvalues for name in documents]
+    )  # [documents, PERMUTATIONS]
     for number, first in enumerate(documents):
-        for other in range(number):
-            if sketches[number].jaccard(sketches[other]) >= SAME_DOCUMENT:
-                groups.join(first, documents[other])
+        equal = np.count_nonzero(sketches[:number] == sketches[number], axis=1)
+        for other in np.flatnonzero(equal / PERMUTATIONS >= SAME_DOCUMENT):
+            groups.join(first, documents[other])
     _join_by_passages(chunks, vectors_of, by_document, groups)
     return groups.larger_than_one()
 
@@ -65,40 +64,64 @@ def _document_sketch(texts: Iterable[str]) -> MinHash:
 def _join_by_passages(
     chunks: Sequence[Chunk],
     vectors_of: VectorsOf | None,
-    by_document: dict[str, list[int]],
+    by_document: Mapping[str, Sequence[int]],
     groups: Groups,
 ) -> None:
-    probes = {name: _probes([r for r in rows if _tells(chunks[r])]) for name, rows in by_document.items()}
-    found: Counter[tuple[str, str]] = Counter()
-    for name in sorted(by_document):
-        rows = [row for row in by_document[name] if _tells(chunks[row])]
-        index = CopyIndex((str(row), chunks[row].text) for row in rows)
-        for other, probed in probes.items():
-            if other == name:
-                continue
-            close = _reworded(chunks, vectors_of, probed, rows)
-            for row in probed:
-                if row in close or index.original(chunks[row].text) is not None:
-                    found[other, name] += 1
+    telling = {
+        name: [row for row in by_document[name] if _tells(chunks[row])] for name in sorted(by_document)
+    }
+    probes = {name: _probes(rows) for name, rows in telling.items()}
+    probed = [row for rows in probes.values() for row in rows]
+    met = _copied(chunks, probed, [row for rows in telling.values() for row in rows])
+    if vectors_of is not None:
+        for block in blocks(probed, VECTORS):
+            met |= _reworded(chunks, vectors_of, block, telling)
+    found = Counter((chunks[row].document, other) for row, other in met if chunks[row].document != other)
     for (name, other), count in sorted(found.items()):
         if len(by_document[name]) <= len(by_document[other]) and count >= SHARED_PASSAGES * len(probes[name]):
             groups.join(name, other)
 
 
+def _copied(chunks: Sequence[Chunk], probed: Sequence[int], rows: Iterable[int]) -> Met:
+    """Probes that some passage repeats, word for word or by content words and numbers."""
+    met: Met = set()
+    for block in blocks(rows, BLOCK):
+        index = CopyIndex((chunks[row].document, chunks[row].text) for row in block)
+        for row in probed:
+            met.update((row, name) for name in index.originals(chunks[row].text))
+    return met
+
+
 def _reworded(
-    chunks: Sequence[Chunk], vectors_of: VectorsOf | None, probed: Sequence[int], rows: Sequence[int]
-) -> set[int]:
-    """Probes that some passage of another document repeats in other words, with the same numbers."""
-    if vectors_of is None or not rows or not probed:
-        return set()
-    cosines = vectors_of([chunks[row] for row in probed]) @ vectors_of([chunks[row] for row in rows]).T
-    best = cosines.argmax(axis=1)
-    return {
-        row
-        for number, row in enumerate(probed)
-        if cosines[number, best[number]] >= SAME_MEANING
-        and numbers(chunks[row].text) == numbers(chunks[rows[best[number]]].text)
-    }
+    chunks: Sequence[Chunk],
+    vectors_of: VectorsOf,
+    probed: Sequence[int],
+    telling: Mapping[str, Sequence[int]],
+) -> Met:
+    """Probes whose nearest passage of a document lies very close and names the same numbers."""
+    vectors = vectors_of([chunks[row] for row in probed])
+    met: Met = set()
+    for name, rows in telling.items():
+        for row, other in _nearest(chunks, vectors_of, vectors, rows):
+            if numbers(chunks[probed[row]].text) == numbers(chunks[other].text):
+                met.add((probed[row], name))
+    return met
+
+
+def _nearest(
+    chunks: Sequence[Chunk], vectors_of: VectorsOf, vectors: NDArray[np.float32], rows: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Vectors that say the same as some passage of a document, and which is the nearest; block by block."""
+    cosine = np.full(len(vectors), -np.inf, dtype=np.float32)
+    nearest = np.zeros(len(vectors), dtype=np.int64)
+    for block in blocks(rows, VECTORS):
+        cosines = vectors @ vectors_of([chunks[row] for row in block]).T  # [probes, passages]
+        best = cosines.argmax(axis=1)
+        highest = cosines[np.arange(len(vectors)), best]
+        closer = highest > cosine
+        cosine[closer], nearest[closer] = highest[closer], np.array(block)[best[closer]]
+    for number in np.flatnonzero(cosine >= SAME_MEANING):
+        yield int(number), int(nearest[number])
 
 
 def _tells(chunk: Chunk) -> bool:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from mark.data_prep.leak import check_leaks
-from mark.data_prep.similarity import QuestionIndex, near_copies, shingles
+from mark.data_prep.passage_copies import near_copies
+from mark.data_prep.question_index import QuestionIndex
+from mark.data_prep.similarity import shingles
 from mark.data_prep.split import Splits
 from mark.data_prep.versions import document_clusters
 from mark.errors import LeakError
@@ -109,7 +111,7 @@ def test_blocks_of_held_out_passages_find_what_one_index_finds(monkeypatch: pyte
     ]
     looked = [chunk(c.text.upper(), "copy") for c in held] + [TRAIN]
     whole = near_copies(looked, held)
-    monkeypatch.setattr("mark.data_prep.similarity.BLOCK", 2)
+    monkeypatch.setattr("mark.data_prep.passage_copies.BLOCK", 2)
     assert near_copies(looked, held).keys() == whole.keys() and len(whole) == 7
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mark.commands.retrieval import agreement, changed_settings, run_retrieval
+from mark.commands.retrieval import agreement, changed_settings, read_answerable, run_retrieval
 from mark.errors import ConfigError, DataError
 from mark.ingest.index import build_collection
 from mark.records import Chunk
@@ -42,10 +42,21 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('\n{"id": 1}\n')
     with pytest.raises(DataError, match=r"x\.jsonl, line 2: neither an example nor"):
         run_retrieval([tmp_path / "x.jsonl"], ["late_weight=0"], False, root)
-    with pytest.raises(DataError, match="is a folder; give a JSONL file"):
-        run_retrieval([tmp_path], ["late_weight=0"], False, root)
     with pytest.raises(DataError, match=r"none\.jsonl is missing"):
         run_retrieval([tmp_path / "none.jsonl"], ["late_weight=0"], False, root)
+
+
+def test_what_is_no_file_of_questions_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "questions"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"questions is a folder; give a JSONL file .* data/practice\.jsonl"):
+        read_answerable(folder, [])
+    (tmp_path / "notes.txt").write_text("Who pays?\n")
+    with pytest.raises(DataError, match=r"notes\.txt, line 1 is no JSON: 'Who pays\?'; give a JSONL file"):
+        read_answerable(tmp_path / "notes.txt", [])
+    (tmp_path / "act.pdf").write_bytes(b"%PDF-1.7 \xff")
+    with pytest.raises(DataError, match=r"act\.pdf is no UTF-8 text; give a JSONL file"):
+        read_answerable(tmp_path / "act.pdf", [])
 
 
 def test_settings_are_laid_over(root: Path) -> None:
