@@ -132,8 +132,8 @@ def _summary(facts: CardFacts, form: Form) -> str:
     if facts.metrics is not None:
         verdict = f" Verdict with retrieval, against its baselines: **{facts.metrics['verdict']}**."
     return (
-        f"{what} on `{_base_id(facts)}`, trained by MARK to answer questions from passages, to quote them and to "
-        f"say when they hold no answer.{verdict}"
+        f"{what} on `{_base_id(facts)}`, trained by MARK to answer questions from passages, to quote them "
+        f"and to say when they hold no answer.{verdict}"
     )
 
 
@@ -149,8 +149,8 @@ def _loading(facts: CardFacts, form: Form) -> str:
         code = "from mark import load_model\n\n"
         code += f'model, tokenizer, device = load_model("{facts.name}", merge=True)'
     return (
-        f"```python\n{code}\n```\n\nIt was trained on prompts of one form: the instruction, numbered passages, "
-        "then the question (`mark.prompting`). Other prompts are answered worse."
+        f"```python\n{code}\n```\n\nIt was trained on prompts of one form: the instruction, numbered "
+        "passages, then the question (`mark.prompting`). Other prompts are answered worse."
     )
 
 
@@ -160,7 +160,8 @@ def _measured(facts: CardFacts) -> list[str]:
         return ["It was not evaluated."]
     parts = [
         f"Each value with its interval (confidence {number(metrics['confidence'])}, clusters of questions "
-        f"resampled); 1 is perfect, but for `false_refusals`, where 0 is. Source: `metrics/eval_{facts.name}.json`."
+        f"resampled); 1 is perfect, but for `false_refusals`, where 0 is. "
+        f"Source: `metrics/eval_{facts.name}.json`."
     ]
     for group, title in GROUPS.items():
         if group in metrics:
