@@ -50,7 +50,7 @@ def list_models(root: Path) -> str:
     if not models:
         return "no model yet; `dvc repro train` makes one"
     registry.write_view()
-    rows = [_HEAD, *[_row(info) for info in models]]
+    rows = [_HEAD, *[_row(info, models) for info in models]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -76,19 +76,19 @@ def show_model(name: str, card: bool, root: Path) -> str:
     kind = "base model" if info.kind == "base" else f"entry on {info.base}"
     lines = [
         f"{info.name}: {kind}, {info.architecture}",
-        f"  folder    {info.folder}",
-        f"  sha256    {info.sha256}",
-        f"  champion  {'yes' if info.champion else 'no'}",
+        f"  folder         {info.folder}",
+        f"  sha256         {info.sha256}",
+        f"  champion       {'yes' if info.champion else 'no'}",
     ]
     if info.random:
-        lines.append("  weights   random, for tests")
+        lines.append("  weights        random, for tests")
     if info.fault is not None:
-        lines.append(f"  fault     {info.fault}")
+        lines.append(f"  fault          {info.fault}")
     if info.kind == "entry" and info.fault is None:
         lines += _training_lines(info)
-        lines += [f"  {key:9} {value}" for key, value in zip(_HEAD[3:7], _row(info)[3:7], strict=True)]
+        lines += [f"  {key:14} {value}" for key, value in zip(_HEAD[3:7], _row(info, ())[3:7], strict=True)]
     for row in _log_of(name, root):
-        lines.append(f"  promoted  {row}")
+        lines.append(f"  promoted       {row}")
     if card:
         from mark.registry.card import write_card
 
@@ -300,12 +300,17 @@ def _champion_line(registry: ModelRegistry) -> str:
     return line
 
 
-def _row(info: ModelInfo) -> Sequence[str]:
+def _row(info: ModelInfo, models: Sequence[ModelInfo]) -> Sequence[str]:
+    """A base model's figures are those that the first entry on it was compared with."""
+    of = (
+        info if info.kind == "entry" else next((m for m in models if m.base == info.name and m.metrics), info)
+    )
     values = ["-", "-", "-", "-"]
-    if info.metrics is not None:
-        cell = info.metrics.get(info.metrics.get("verdict_on", "all"), {}).get("tuned_retrieval", {})
+    if of.metrics is not None:
+        group = of.metrics.get(of.metrics.get("verdict_on", "all"), {})
+        cell = group.get("tuned_retrieval" if info.kind == "entry" else "base_retrieval", {})
         values = [_percent(cell, name) for name in ("token_f1", "refusal_recall", "false_refusals")]
-        values.append(str(info.metrics.get("verdict", "-")))
+        values.append(str(of.metrics.get("verdict", "-")) if info.kind == "entry" else "-")
     state = "champion" if info.champion else "damaged" if info.fault else "random" if info.random else ""
     return (info.name, info.kind, info.base, *values, state)
 
@@ -321,7 +326,7 @@ def _training_lines(info: ModelInfo) -> list[str]:
 
     facts = read_entry(info.folder).model_dump()
     keys = ("examples", "steps", "best_step", "train_loss", "val_loss", "data_sha256")
-    return [f"  {key:9} {facts[key]}" for key in keys if key in facts]
+    return [f"  {key:14} {facts[key]}" for key in keys if key in facts]
 
 
 def _log_of(name: str, root: Path) -> list[str]:

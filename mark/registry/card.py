@@ -113,7 +113,8 @@ def _front_matter(facts: CardFacts, form: Form) -> str:
     known = licence in _LICENCES
     lines = ["---", f"license: {licence if known else 'other'}"]
     lines += [] if known else [f"license_name: {json.dumps(facts.source.licence)}"]
-    lines += [f"base_model: {_base_id(facts)}"]
+    if facts.source.repo_id is not None:  # the hub knows no other names
+        lines.append(f"base_model: {facts.source.repo_id}")
     lines += [
         f"library_name: {'peft' if form == 'adapter' else 'transformers'}",
         "pipeline_tag: text-generation",

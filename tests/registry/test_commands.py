@@ -75,11 +75,12 @@ def test_list_and_show(project: Path, evaluated: Evaluated) -> None:
     ]
     cell = metrics["handwritten"]["tuned_retrieval"]
     assert f"{100 * cell['token_f1']:.1f} (" in lines[1] and lines[1].split()[0] == "transformer_lora"
-    assert "random" in lines[2]
+    base = metrics["handwritten"]["base_retrieval"]
+    assert "random" in lines[2] and f"{100 * base['token_f1']:.1f} (" in lines[2]
     assert "champion: none; `mark models promote NAME` asks the gate" in listed
     assert (project / "models/registry.json").is_file()
     shown = models("show", "transformer_lora", "--card")
-    assert "entry on transformer, llama" in shown and "val_loss  0.474712" in shown
+    assert "entry on transformer, llama" in shown and "val_loss       0.474712" in shown
     assert (project / "reports/cards/transformer_lora/README.md").is_file()
 
 
