@@ -184,7 +184,7 @@ def answers_of(name: str, registry: ModelRegistry) -> list[Prediction]:
     """
     root = registry.root
     if name == COPY:
-        return _cell(root / CHAMPION_COPY / PREDICTIONS, NEW, name)
+        return _champion_answers(registry)
     info = registry.get(name)
     if info.kind == "entry":
         return _cell(root / REPORTS / "eval" / name / PREDICTIONS, NEW, name)
@@ -193,6 +193,26 @@ def answers_of(name: str, registry: ModelRegistry) -> list[Prediction]:
         if other.kind == "entry" and other.base == name and path.is_file():
             return _cell(path, BASE_CELL, name)
     raise DataError(f"{name} was not evaluated: no entry on it was; run `dvc repro eval`")
+
+
+def _champion_answers(registry: ModelRegistry) -> list[Prediction]:
+    """Those of its copy; of an entry that was forced before its evaluation, the evaluation made since."""
+    champion = registry.champion()
+    if champion is None:
+        raise DataError("there is no champion; `mark models promote NAME` asks the gate")
+    kept = registry.root / CHAMPION_COPY / PREDICTIONS
+    if kept.is_file():
+        return _cell(kept, NEW, COPY)
+    same = any(info.champion for info in registry.models())
+    found = registry.root / REPORTS / "eval" / champion.entry / PREDICTIONS
+    if same and found.is_file():
+        return _cell(found, NEW, COPY)
+    remedy = (
+        f"add {champion.entry} to eval.entries and run `dvc repro eval`"
+        if same
+        else "its folder was written again since; promote another with `--force --reason TEXT`"
+    )
+    raise DataError(f"the champion {champion.entry} was forced without an evaluation; {remedy}")
 
 
 def _cell(path: Path, cell: str, name: str) -> list[Prediction]:

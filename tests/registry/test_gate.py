@@ -18,6 +18,7 @@ from mark.files import write_json
 from mark.models.loading import load_model
 from mark.registry import ModelRegistry
 from mark.registry.champion import promote, read_log
+from mark.registry.comparison import answers_of
 from mark.registry.export import Bench
 from mark.registry.gate import Gate, candidates, promote_if_better, stale_evaluation
 from mark.registry.parity import Answering, validation_questions
@@ -149,6 +150,24 @@ def test_the_champion_is_not_promoted_twice(registry: ModelRegistry, evaluated: 
     promote(registry.root, info.folder, info.sha256, "first", forced=False)
     assert "is the champion already" in gate(registry).decide("transformer_lora").reason
     assert candidates(registry) == []
+
+
+def test_a_champion_that_was_never_evaluated_can_be_evaluated_later(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    with pytest.raises(DataError, match="there is no champion"):
+        answers_of("champion", registry)
+    info = registry.get("transformer_lora")
+    promote(registry.root, info.folder, info.sha256, "a demonstration", forced=True)
+    write_entry(registry.root, "rl_trained_lora", seed=2)
+    evaluated("rl_trained_lora", np.full(400, 0.9))
+    decision = gate(registry).decide("rl_trained_lora")
+    assert "forced without an evaluation; add transformer_lora to eval.entries" in decision.reason
+    evaluated("transformer_lora", np.full(400, 0.5))
+    assert len(answers_of("champion", registry)) == 400
+    write_entry(registry.root, "transformer_lora", seed=3)
+    with pytest.raises(DataError, match="its folder was written again since"):
+        answers_of("champion", registry)
 
 
 def test_candidates_come_by_development_figures(registry: ModelRegistry, evaluated: Evaluated) -> None:
