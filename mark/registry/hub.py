@@ -57,14 +57,16 @@ def push(plan: Push) -> str:
     if not token:
         raise ConfigError("HF_TOKEN is not set; make a token with write access on the hub and export it")
     os.environ["HF_HUB_OFFLINE"] = "0"  # before the library reads it
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
+    transport_fault = HfHubHTTPError.__bases__[0]  # of the client that this version uses: httpx, httpx2
+    constants.HF_HUB_OFFLINE = False  # it was imported before
     api = HfApi(token=token)
     try:
         api.create_repo(plan.repo, private=plan.private, exist_ok=True)
         done = api.upload_folder(repo_id=plan.repo, folder_path=plan.folder, commit_message="Pushed by MARK")
-    except (HfHubHTTPError, OSError, ValueError) as fault:
+    except (transport_fault, OSError, ValueError) as fault:
         line = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
         raise ModelError(
             f"the hub did not take {plan.repo} ({line[:200].replace(token, '***')}); "

@@ -87,7 +87,8 @@ class ModelRegistry:
         """All models, damaged ones too: entries first, each kind by name."""
         champion = self.champion()
         entries = [path.parent for path in sorted((self.root / MODELS).glob(f"*/{ENTRY_FILE}"))]
-        entries = [folder for folder in entries if folder != self.root / CHAMPION_COPY]
+        # a folder with a dot is one that is being written, or was when its process was killed
+        entries = [f for f in entries if f != self.root / CHAMPION_COPY and not f.name.startswith(".")]
         bases = [path.parent for path in sorted((self.root / BASE_MODELS).glob("*/config.json"))]
         return [self._entry(folder, champion) for folder in entries] + [self._base(f) for f in bases]
 

@@ -141,6 +141,17 @@ def test_push_is_a_dry_run(project: Path) -> None:
     assert "nothing was sent; --confirm sends it" in printed
 
 
+def test_a_hub_that_cannot_be_reached_is_one_line_without_the_token(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(MarkError, match="the hub did not take a/b") as caught:
+        models("push-to-hub", "transformer_lora", "--repo", "a/b", "--confirm")
+    assert "hf_secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_export_and_its_check(project: Path) -> None:
     _few_tokens(project)
     printed = models("export", "transformer_lora", "--out", "exports/one")

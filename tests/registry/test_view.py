@@ -33,6 +33,7 @@ def test_entries_and_bases_are_listed(registry: ModelRegistry) -> None:
 
 def test_a_new_entry_is_there_as_soon_as_its_folder_is(registry: ModelRegistry) -> None:
     shutil.copytree(registry.root / "models/transformer_lora", registry.root / "models/rl_trained_lora")
+    shutil.copytree(registry.root / "models/transformer_lora", registry.root / "models/.half_lora.x1")
     assert registry.list_models() == ["rl_trained_lora", "transformer_lora", "transformer"]
 
 
