@@ -40,6 +40,7 @@ repro: $(STAMP)  ## run the pipeline: PDFs, model, questions, training, evaluati
 	@mark params --check
 	@dvc repro
 	@mark report
+	@mark models promote --if-better
 
 test: check  ## static checks and the test suite
 	@pytest -rs -m "not long and not gpu and not hub"

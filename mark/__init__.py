@@ -12,10 +12,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "SFTDataGenerator": "mark.data_prep.generator",
+    "get_registry": "mark.registry",
     "load_model": "mark.models.loading",
 }
 
-__all__ = ["SFTDataGenerator", "__version__", "load_model"]
+__all__ = ["SFTDataGenerator", "__version__", "get_registry", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

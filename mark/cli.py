@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mark import __version__
+from mark.commands.models_app import app as models_app
 from mark.commands.stage import set_up_environment, set_up_logging
 from mark.errors import MarkError
 from mark.files import git_root
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(models_app, name="models")
 Out = Annotated[Path | None, typer.Option(help="Write here instead of running the DVC stage.")]
 
 

@@ -263,6 +263,18 @@ class Eval(Section):
     min_clusters: int = Field(ge=2)  # fewer: the verdict is `cannot tell`
 
 
+class Registry(Section):
+    parity_questions: int = Field(ge=1)  # validation questions that adapter, merged and exported model answer
+    parity_agreement: Fraction  # of their answers that must be equal, word for word
+    parity_f1: Fraction  # largest difference of their mean token F1
+    parity_logprob: float = Field(
+        ge=0.0
+    )  # largest difference of an equal answer's mean log probability, nats
+    forgetting_margin: Fraction  # of the general questions that may be lost against the base model
+    export_dtype: Literal["float32", "bfloat16", "float16"]  # of merged weights
+    gguf_type: Literal["f32", "f16", "bf16", "q8_0"]  # of the numbers in a GGUF file
+
+
 class Paths(Section):
     checkpoints: str
     logs: str
@@ -280,6 +292,7 @@ class Params(Section):
     data_prep: DataPrep
     train: Train
     eval: Eval
+    registry: Registry
 
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,14 +132,20 @@ def entry_base(entry: Path) -> Path:
 
 
 def load_model(
-    name: str, root: Path | None = None, dtype: torch.dtype | None = None
+    name: str,
+    root: Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    merge: bool = False,
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, torch.device]:
-    """Load a base model or an entry by name, on the best device there is.
+    """Load a base model or an entry by name; says which device and dtype it took.
 
     Args:
-        name: `transformer` (models/base/transformer) or an entry such as `transformer_lora`.
+        name: `transformer` (models/base/transformer), an entry such as `transformer_lora`, or `champion`.
         root: The project's root; by default found from the working folder.
         dtype: Of the weights; None = `preferred_dtype`.
+        device: None = a GPU where there is one.
+        merge: Add an entry's adapter into the weights (in float32): a plain model that answers faster.
 
     Returns:
         Model (evaluation mode), tokenizer and device.
@@ -147,21 +154,31 @@ def load_model(
         ModelError: There is no such model; names those that there are.
     """
     root = git_root() if root is None else root
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
     dtype = preferred_dtype(device) if dtype is None else dtype
     base, entry = root / BASE_MODELS / name, root / MODELS / name
     if name and (base / "config.json").is_file():
         model, tokenizer = load_base(base, dtype, device)
-        log.info("%s on %s, %s", name, device, dtype)
+        _say(f"{name} on {device}, {dtype}")
         return model, tokenizer, device
     if name and (entry / "entry.json").is_file():
-        tuned, tokenizer = load_entry(entry, dtype, device)
-        log.info("%s on %s, %s", name, device, dtype)
-        return tuned, tokenizer, device
+        tuned, tokenizer = load_entry(entry, torch.float32 if merge else dtype, device)
+        merged = tuned.merge_and_unload(safe_merge=True).to(dtype).eval() if merge else tuned
+        _say(f"{name} on {device}, {dtype}" + (", merged" if merge else ""))
+        return merged, tokenizer, device
     known = sorted({p.parent.name for p in root.glob("models/base/*/config.json")})
     known += sorted({p.parent.name for p in root.glob("models/*/entry.json")})
     there = f"there are: {', '.join(known)}" if known else "there are none"
     raise ModelError(f"no model named {name!r} under {root / MODELS} ({there}); run `dvc repro base_model`")
+
+
+def _say(line: str) -> None:
+    """To the log; to stderr where nobody has set up logging, as in an interactive session."""
+    log.info("%s", line)
+    if not log.hasHandlers():
+        sys.stderr.write(f"{line}\n")
 
 
 def preferred_dtype(device: torch.device | str) -> torch.dtype:

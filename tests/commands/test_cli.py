@@ -65,6 +65,9 @@ def project(tmp_path: Path) -> Path:
         (["snapshot", "--collection", "nope", "--chroma", "no_folder"], "no_folder"),
         (["report"], "metrics/ holds no evaluation"),
         (["proof", "--keep"], "no finished proof to keep"),
+        (["models", "show", "x"], "no model named 'x'"),
+        (["models", "promote", "x"], "no model named 'x'"),
+        (["models", "promote", "--force"], "--force needs --reason TEXT"),
     ],
 )
 def test_wrong_use_is_one_line(project: Path, arguments: list[str], expected: str) -> None:
@@ -107,6 +110,7 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "params",
         "doctor",
         "run",
+        "models",
     ]:
         assert f" {name} " in done.stdout
 
