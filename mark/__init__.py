@@ -11,11 +11,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AutoPipeline": "mark.pipeline.auto",
     "SFTDataGenerator": "mark.data_prep.generator",
     "load_model": "mark.models.loading",
 }
 
-__all__ = ["SFTDataGenerator", "__version__", "load_model"]
+__all__ = ["AutoPipeline", "SFTDataGenerator", "__version__", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

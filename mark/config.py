@@ -263,6 +263,14 @@ class Eval(Section):
     min_clusters: int = Field(ge=2)  # fewer: the verdict is `cannot tell`
 
 
+class Serve(Section):
+    policy: Literal["auto", "priority"]  # auto: the champion where one is promoted and loads, else priority
+    priority: list[str]  # names of models, best first; the first that loads answers
+    search: Literal["chroma", "exact"]  # chroma: exact where the collection cannot be opened or rebuilt
+    batch_size: int = Field(ge=1)  # questions of full length answered together
+    max_question_chars: int = Field(ge=1)
+
+
 class Paths(Section):
     checkpoints: str
     logs: str
@@ -280,6 +288,7 @@ class Params(Section):
     data_prep: DataPrep
     train: Train
     eval: Eval
+    serve: Serve
 
 
 AnySection = TypeVar("AnySection", bound=Section)

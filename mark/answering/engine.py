@@ -103,7 +103,9 @@ class Engine:
         prompts = [build_prompt(self.tokenizer, r.question, r.passages, self.prompt_tokens) for r in unique]
         prefix = self._shared_prefix([p.ids for p in prompts])
         done: dict[Request, Generation] = {}
-        with tqdm(total=len(unique), desc=label, unit="answer", mininterval=1.0, disable=label is None) as bar:
+        with tqdm(
+            total=len(unique), desc=label, unit="answer", mininterval=1.0, disable=label is None
+        ) as bar:
             for rows in self._batches([len(p.ids) for p in prompts]):
                 answers = self._answer_batch([prompts[i] for i in rows], prefix)
                 done.update((unique[i], answer) for i, answer in zip(rows, answers, strict=True))
