@@ -100,7 +100,7 @@ def answer_text(answer: Answer) -> str:
     lines = [answer.text]
     if not answer.refused and not answer.supported:
         lines.append("(not word for word in the documents; made from these passages:)")
-        lines += [_INDENT + context_line(context) for context in answer.contexts]
+        lines += dict.fromkeys(_INDENT + context_line(context) for context in answer.contexts)
     for quote in answer.quotes:
         lines += ["", *quote_lines(quote)]
     lines += ["", *answer.notes]

@@ -27,15 +27,16 @@ from mark.evaluation.questions import Question
 from mark.files import git_root
 from mark.models.faults import first_line
 from mark.pipeline.answer import Answer, Context, Seconds
-from mark.pipeline.checking import Checked, QuoteCheck, settled
+from mark.pipeline.checking import Checked, QuoteCheck
 from mark.pipeline.choice import Answerer, Limits, candidates, working
 from mark.pipeline.documents import Documents
+from mark.pipeline.draft import Draft, Listener
 from mark.pipeline.question import checked_question
+from mark.prompting import REFUSAL
 from mark.records import Chunk
 
 log = logging.getLogger(__name__)
 
-Listener = Callable[[str], None]
 _CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
 
 
@@ -116,7 +117,7 @@ class AutoPipeline:
             marks = [time.perf_counter()]
             asked = self._documents.contexts_for(texts, self._retrieval.top_k)
             marks.append(time.perf_counter())
-            draft = None if listener is None else _Draft(self._check_of(asked[0].contexts or ()), listener)
+            draft = None if listener is None else Draft(self._check_of(asked[0].contexts or ()), listener)
             proposals = self._propose(asked, draft)
             marks.append(time.perf_counter())
             checked = [self._decide(proposal) for proposal in proposals]
@@ -132,7 +133,7 @@ class AutoPipeline:
     def _open(self) -> Documents:
         return Documents.open(self._root, self._retrieval, self._ingest, self._serve.search)
 
-    def _propose(self, asked: Sequence[Question], draft: _Draft | None) -> list[Proposal]:
+    def _propose(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
         """Answers before refusal and checks; a model that fails while answering gives way to the next."""
         while True:
             try:
@@ -143,7 +144,7 @@ class AutoPipeline:
                     raise
                 self._answerer = self._next()
 
-    def _generate(self, asked: Sequence[Question], draft: _Draft | None) -> list[Proposal]:
+    def _generate(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
         chunks, top_k = self._documents.retriever.chunks, self._retrieval.top_k
         engine, neutral = self._answerer.engine, self._answerer.neutral
         if engine is None or neutral is None:
@@ -164,7 +165,11 @@ class AutoPipeline:
         decision = decide(proposal, self._answerer.calibration)
         if decision.refused:
             return decision, Checked(decision.text, [], supported=False, removed=0)
-        return decision, self._check_of([p.chunk_id for p in proposal.passages]).check(decision.text)
+        checked = self._check_of([p.chunk_id for p in proposal.passages]).check(decision.text)
+        if checked.removed == 0 or any(char.isalnum() for char in checked.text):
+            return decision, checked
+        # nothing but invented quotations
+        return Decision(REFUSAL, True, decision.probability), Checked(REFUSAL, [], False, checked.removed)
 
     def _check_of(self, chunk_ids: Sequence[str]) -> QuoteCheck:
         chunks = self._documents.retriever.chunks
@@ -193,26 +198,6 @@ class AutoPipeline:
             notes=notes,
             seconds=seconds,
         )
-
-
-class _Draft:
-    """Passes on what is written, checked quotations and all; holds back a quotation until it is closed."""
-
-    def __init__(self, check: QuoteCheck, listener: Listener) -> None:
-        self._check, self._listener, self._told = check, listener, ""
-
-    def hear(self, text: str) -> None:
-        """The answer so far."""
-        self._tell(self._check.without_fakes(settled(text.lstrip())))
-
-    def finish(self, text: str) -> None:
-        """The whole answer."""
-        self._tell(self._check.without_fakes(text))
-
-    def _tell(self, text: str) -> None:
-        if text.startswith(self._told) and len(text) > len(self._told):
-            self._listener(text[len(self._told) :])
-            self._told = text
 
 
 def _with_top_k(settings: Retrieval, top_k: int | None) -> Retrieval:

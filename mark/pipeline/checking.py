@@ -15,6 +15,7 @@ from mark.records import Chunk
 
 REMOVED = "[…]"  # stands where a quotation was taken out
 _OPENERS = "\"“„«‘'‚‹「『>"
+_CLOSERS = "\"”“»’‘'›」』"
 _MIN_LETTERS = 3  # `No` stands in every `Regulation (EC) No 300/2008`
 # Quotations, closed or running to the end of the text; an apostrophe inside a word opens nothing.
 _QUOTED = re.compile(
@@ -59,24 +60,27 @@ class QuoteCheck:
             The answer without quotations that stand nowhere; it is supported where every sentence stands
             somewhere and nothing was taken out.
         """
-        whole = self.find(answer)
+        whole = self.find_words(answer)
         if whole:
             return Checked(answer, whole, supported=True, removed=0)
         text = self.without_fakes(answer)
-        found: list[PageQuote] = []
-        for match in _QUOTED.finditer(answer):
-            found += self.find(_inner(match.group()))
-        parts = [self.find(sentence) for sentence in sentences(text)]
-        for part in parts:
-            found += part
-        removed = text.count(REMOVED) - answer.count(REMOVED)
+        quotations = [self.find(_inner(match.group())) for match in _QUOTED.finditer(answer)]
+        parts = [self.find_words(sentence) for sentence in sentences(text)]
+        found = dict.fromkeys(quote for part in [*quotations, *parts] for quote in part)
+        removed = quotations.count([])
         supported = bool(parts) and all(parts) and removed == 0
-        return Checked(text, list(dict.fromkeys(found)), supported, removed)
+        return Checked(text, list(found), supported, removed)
 
     def without_fakes(self, text: str) -> str:
         """A text with every quotation that stands nowhere replaced by `[…]`."""
         kept = _QUOTED.sub(lambda m: m.group() if self.find(_inner(m.group())) else REMOVED, text)
         return re.sub(rf"{re.escape(REMOVED)}(?:\s*{re.escape(REMOVED)})+", REMOVED, kept)
+
+    def find_words(self, text: str) -> list[PageQuote]:
+        """Where words of an answer stand; their first letter may be of the other case: a sentence begins."""
+        found = self.find(text)
+        other = text.lstrip()
+        return found or self.find(other[:1].swapcase() + other[1:])
 
     def find(self, text: str) -> list[PageQuote]:
         """Where a text stands verbatim, in whole words, in the best passage that holds it; none = nowhere."""
@@ -102,4 +106,4 @@ def settled(text: str) -> str:
 
 def _inner(quotation: str) -> str:
     """A quotation without its marks."""
-    return quotation.strip().lstrip(">").strip()
+    return quotation.strip().lstrip(_OPENERS + " ").rstrip(_CLOSERS + " ")
