@@ -11,12 +11,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AutoPipeline": "mark.pipeline.auto",
     "SFTDataGenerator": "mark.data_prep.generator",
     "get_registry": "mark.registry",
     "load_model": "mark.models.loading",
 }
 
-__all__ = ["SFTDataGenerator", "__version__", "get_registry", "load_model"]
+__all__ = ["AutoPipeline", "SFTDataGenerator", "__version__", "get_registry", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

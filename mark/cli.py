@@ -231,6 +231,45 @@ def evaluate(
 
 
 @app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="In plain language, in quotation marks.")],
+    model: Annotated[
+        str | None, typer.Option(help="An entry, a base model or `extractive`; by default serve.policy.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, max=20, help="Passages to answer from.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print a draft as it is written, then the checked answer.")
+    ] = False,
+) -> None:
+    """Answer a question from the documents, with quotes and pages.
+
+    Example: `mark ask "How long does the controller have to notify a breach?"`
+    """
+    from mark.commands.asking import Request, ask
+
+    request = Request(question, model, top_k, json, stream)
+    typer.echo(ask(request, git_root(), lambda piece: typer.echo(piece, nl=False)))
+
+
+@app.command()
+def chat(
+    model: Annotated[str | None, typer.Option(help="As in `mark ask`.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, max=20, help="Passages to answer from.")] = None,
+) -> None:
+    """Answer one question a line until `/quit`; each stands on its own.
+
+    Example: `mark chat < questions.txt`
+    """
+    from mark.commands.asking import QUIT, chat, typed_lines
+    from mark.pipeline.auto import AutoPipeline
+
+    pipeline = AutoPipeline(git_root(), model, top_k)
+    typer.echo(f"{pipeline.model} answers; {QUIT} or the end of input ends it", err=True)
+    chat(pipeline, typed_lines(sys.stdin), lambda text: typer.echo(f"{text}\n"))
+
+
+@app.command()
 def retrieval(
     files: Annotated[list[Path], typer.Argument(help="JSONL of questions with known passages.")],
     change: Annotated[

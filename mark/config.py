@@ -275,6 +275,14 @@ class Registry(Section):
     gguf_type: Literal["f32", "f16", "bf16", "q8_0"]  # of the numbers in a GGUF file
 
 
+class Serve(Section):
+    policy: Literal["auto", "priority"]  # auto: the champion where one is promoted and loads, else priority
+    priority: list[str]  # names of models, best first; the first that loads answers
+    search: Literal["chroma", "exact"]  # chroma: exact where the collection cannot be opened or rebuilt
+    batch_size: int = Field(ge=1)  # questions of full length answered together
+    max_question_chars: int = Field(ge=1)
+
+
 class Paths(Section):
     checkpoints: str
     logs: str
@@ -293,6 +301,7 @@ class Params(Section):
     train: Train
     eval: Eval
     registry: Registry
+    serve: Serve
 
 
 AnySection = TypeVar("AnySection", bound=Section)

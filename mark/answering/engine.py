@@ -81,7 +81,7 @@ class Engine:
         self.barred_ids = sorted({self.eos_id, *_first_ids(tokenizer, REFUSAL)})
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[Request], label: str = "answering") -> list[Generation]:
+    def generate(self, requests: Sequence[Request], label: str | None = "answering") -> list[Generation]:
         """Answer every request; equal requests are answered once.
 
         Refusing is left to the caller: he compares `refusal_probability` with a calibrated threshold and
@@ -91,7 +91,7 @@ class Engine:
 
         Args:
             requests: In any order.
-            label: Of the progress bar.
+            label: Of the progress bar; None = no bar.
 
         Returns:
             One generation a request, in the same order.
@@ -103,7 +103,9 @@ class Engine:
         prompts = [build_prompt(self.tokenizer, r.question, r.passages, self.prompt_tokens) for r in unique]
         prefix = self._shared_prefix([p.ids for p in prompts])
         done: dict[Request, Generation] = {}
-        with tqdm(total=len(unique), desc=label, unit="answer", mininterval=1.0) as bar:
+        with tqdm(
+            total=len(unique), desc=label, unit="answer", mininterval=1.0, disable=label is None
+        ) as bar:
             for rows in self._batches([len(p.ids) for p in prompts]):
                 answers = self._answer_batch([prompts[i] for i in rows], prefix)
                 done.update((unique[i], answer) for i, answer in zip(rows, answers, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,7 @@ from mark.answering.refusal import Calibration, fit
 from mark.errors import DataError
 from mark.evaluation.cells import Answer, score_unrefused
 from mark.evaluation.questions import Question
-from mark.files import read_json
+from mark.files import REPORTS, read_json
 
 
 class Calibrations(BaseModel):
@@ -35,6 +36,35 @@ class Calibrations(BaseModel):
             return cls.model_validate(read_json(path))
         except ValueError as fault:
             raise DataError(f"{path}: {str(fault).splitlines()[0]}; run `dvc repro eval`") from None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Refusal rules of one model, None where it was never calibrated."""
+
+    without: Calibration | None
+    retrieval: Calibration | None
+
+
+def thresholds_of(name: str, root: Path) -> Thresholds:
+    """From the evaluation of the entry, or of the first entry on this base model.
+
+    Args:
+        name: Of an entry, a base model, or `extractive`.
+        root: The project's root.
+
+    Raises:
+        DataError: A calibration file is damaged.
+    """
+    for path in sorted((root / REPORTS / "eval").glob("*/calibration.json")):
+        found = Calibrations.read(path)
+        kept = found.thresholds
+        if name == "extractive" and name in kept:
+            return Thresholds(None, kept[name])
+        role = "tuned" if found.entry == name else "base" if found.base == name else None
+        if role is not None:
+            return Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
+    return Thresholds(None, None)
 
 
 def calibrate(questions: Sequence[Question], answers: Mapping[str, Answer]) -> Calibration:

@@ -101,6 +101,31 @@ def _similarity(question: Question, passages: Sequence[Passage]) -> float | None
     return max((known[p.chunk_id] for p in passages if p.chunk_id in known), default=None)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """An answer after the refusal rule.
+
+    Attributes:
+        text: The refusal, or the answer.
+        refused: Whether it is the refusal.
+        probability: The refusal probability that decided.
+    """
+
+    text: str
+    refused: bool
+    probability: float
+
+
+def decide(answer: Answer, calibration: Calibration | None) -> Decision:
+    """Apply the refusal rule; without one (None) the model refuses where greedy decoding does."""
+    text = answer.raw_text if calibration is None else answer.text
+    refused, probability = is_refusal(text), answer.evidence.refusal_probability
+    if calibration is not None:
+        decided, probability = calibration.decide(answer.evidence)
+        refused = refused or decided
+    return Decision(REFUSAL if refused else text, refused, probability)
+
+
 def predict(
     question: Question,
     cell: str,
@@ -117,14 +142,10 @@ def predict(
         calibration: The refusal rule; None: refuse where greedy decoding does.
         chunks: By id; to look for the answer in the cited section first.
     """
-    text = answer.raw_text if calibration is None else answer.text
-    refused, probability = is_refusal(text), answer.evidence.refusal_probability
-    if calibration is not None:
-        decided, probability = calibration.decide(answer.evidence)
-        refused = refused or decided
+    decision = decide(answer, calibration)
     shown = sorted(answer.passages, key=lambda p: not in_gold_section(question, p.chunk_id, chunks))
-    quote = None if refused else find_quote(text, shown)
-    scores = score(text, question.answers, refused)
+    quote = None if decision.refused else find_quote(decision.text, shown)
+    scores = score(decision.text, question.answers, decision.refused)
     return Prediction(
         example_id=question.id,
         cell=cell,
@@ -136,11 +157,11 @@ def predict(
         section=question.section,
         contexts=[passage.chunk_id for passage in answer.passages],
         answers=list(question.answers),
-        prediction=REFUSAL if refused else text,
+        prediction=decision.text,
         raw_prediction=answer.raw_text,
         unrefused_prediction=answer.text,
-        refused=refused,
-        refusal_probability=round(probability, 6),
+        refused=decision.refused,
+        refusal_probability=round(decision.probability, 6),
         quote=None if quote is None else quote.text,
         quote_chunk=None if quote is None else quote.chunk_id,
         exact_match=round(scores.exact_match, 6),

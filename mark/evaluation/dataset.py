@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from mark.answering.merging import for_inference
 from mark.answering.refusal import Calibration
 from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_value
 from mark.errors import DataError
-from mark.evaluation.calibration import Calibrations
+from mark.evaluation.calibration import Thresholds, thresholds_of
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
 from mark.evaluation.inputs import check_contexts, with_contexts
 from mark.evaluation.questions import Question, from_example, from_handwritten
@@ -31,17 +30,6 @@ from mark.retrieval import Retriever
 from mark.seeding import derived_seed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Thresholds:
-    """Refusal rules of one model, None where it was never calibrated."""
-
-    without: Calibration | None
-    retrieval: Calibration | None
-
-    def of(self, question: Question) -> Calibration | None:
-        return self.retrieval if question.contexts else self.without
 
 
 def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
@@ -70,7 +58,9 @@ def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
     length = int(load_value("train", "max_seq_length", params))
     model = for_inference(model, preferred_dtype(device))
     engine = Engine(model, tokenizer, length, settings.max_new_tokens, settings.batch_size)
-    thresholds = _thresholds(name, root)
+    thresholds = thresholds_of(name, root)
+    if thresholds == Thresholds(None, None):
+        log.info("%s was never calibrated (`dvc repro eval`): it refuses where greedy decoding does", name)
     predictions = _answer(engine, questions, chunks, thresholds)
     metrics = _metrics(predictions, questions, chunks, settings, load_seed(params))
     report = {
@@ -152,28 +142,20 @@ def _row(line: str, where: str) -> Example | HandwrittenQuestion:
     )
 
 
-def _thresholds(name: str, root: Path) -> _Thresholds:
-    """From the evaluation of the entry, or of the first entry on this base model."""
-    for path in sorted((root / REPORTS / "eval").glob("*/calibration.json")):
-        found = Calibrations.read(path)
-        role = "tuned" if found.entry == name else "base" if found.base == name else None
-        if role is not None:
-            kept = found.thresholds
-            return _Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
-    log.info("%s was never calibrated (`dvc repro eval`): it refuses where greedy decoding does", name)
-    return _Thresholds(None, None)
-
-
 def _answer(
-    engine: Engine, questions: Sequence[Question], chunks: Mapping[str, Chunk], thresholds: _Thresholds
+    engine: Engine, questions: Sequence[Question], chunks: Mapping[str, Chunk], thresholds: Thresholds
 ) -> list[Prediction]:
     cell = CELLS["base_retrieval"]  # its passages are the contexts; no contexts, no passages
     requests = [request_for(q, cell, chunks, len(q.contexts or ())) for q in questions]
     found = engine.generate(requests)
     return [
-        predict(q, "dataset", from_generation(q, request, answer), thresholds.of(q), chunks)
+        predict(q, "dataset", from_generation(q, request, answer), _rule(thresholds, q), chunks)
         for q, request, answer in zip(questions, requests, found, strict=True)
     ]
+
+
+def _rule(thresholds: Thresholds, question: Question) -> Calibration | None:
+    return thresholds.retrieval if question.contexts else thresholds.without
 
 
 def _metrics(

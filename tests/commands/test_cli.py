@@ -107,6 +107,8 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "rules",
         "train",
         "eval",
+        "ask",
+        "chat",
         "params",
         "doctor",
         "run",

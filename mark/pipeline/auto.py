@@ -1,0 +1,231 @@
+"""AutoPipeline: a question in, a checked answer out, by the path that the eval stage measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from threading import RLock
+
+import torch
+
+from mark.config import Retrieval, project_params
+from mark.errors import ConfigError
+from mark.evaluation.cells import (
+    CELLS,
+    Decision,
+    decide,
+    extractive,
+    from_generation,
+    request_for,
+)
+from mark.evaluation.cells import Answer as Proposal
+from mark.evaluation.questions import Question
+from mark.files import git_root
+from mark.models.faults import first_line
+from mark.pipeline.answer import Answer, Context, Seconds
+from mark.pipeline.checking import Checked, QuoteCheck
+from mark.pipeline.choice import Answerer, Limits, candidates, working
+from mark.pipeline.documents import Documents
+from mark.pipeline.draft import Draft, Listener
+from mark.pipeline.question import checked_question
+from mark.prompting import REFUSAL
+from mark.records import Chunk
+
+log = logging.getLogger(__name__)
+
+_CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
+
+
+class AutoPipeline:
+    """Answers questions about the project's documents; loads once, may be shared by threads.
+
+    Example:
+        >>> from mark import AutoPipeline
+        >>> AutoPipeline().process_query("Who keeps the accounts?").text
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Open the documents and the model.
+
+        Args:
+            root: The project's root; by default found from the working folder.
+            model: The name of an entry or a base model, or `extractive`; None = by `serve.policy`.
+            top_k: Passages a question; None = `retrieval.top_k`.
+            dtype: Of the weights; None = what the hardware does best, as in the eval stage.
+
+        Raises:
+            ConfigError: A setting or `top_k` is out of range.
+            DataError: Nothing was ingested.
+            ModelError: `model` does not load, or the embedder is missing.
+        """
+        self._root = git_root() if root is None else root
+        params = project_params(self._root)
+        self._serve, self._ingest = params.serve, params.ingest
+        self._retrieval = _with_top_k(params.retrieval, top_k)
+        limits = Limits(params.train.max_seq_length, params.eval.max_new_tokens, params.serve.batch_size)
+        self._lock = RLock()
+        self._documents = self._open()
+        left = iter(candidates(self._serve, self._root, model))
+        self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
+        self._answerer = self._next()
+
+    @property
+    def model(self) -> str:
+        """The name of the model that answers."""
+        return self._answerer.name
+
+    def process_query(self, question: str, listener: Listener | None = None) -> Answer:
+        """Answer one question.
+
+        Args:
+            question: In plain language; on its own, without what was asked before.
+            listener: Called with each new piece of the answer while it is written: a draft that the refusal
+                rule has not seen. Quotations are held back until they are checked.
+
+        Raises:
+            DataError: The question is empty or too long.
+        """
+        return self._process([question], listener)[0]
+
+    def process_queries(self, questions: Sequence[str]) -> list[Answer]:
+        """Answer many questions together, in their order; the answers are those of `process_query`.
+
+        Raises:
+            DataError: A question is empty or too long.
+        """
+        return self._process(questions, None)
+
+    def _process(self, questions: Sequence[str], listener: Listener | None) -> list[Answer]:
+        limit = self._serve.max_question_chars
+        texts = [checked_question(question, limit) for question in questions]
+        if not texts:
+            return []
+        with self._lock:
+            if self._documents.changed():
+                log.info("the documents have changed: opening them again")
+                self._documents = self._open()
+            marks = [time.perf_counter()]
+            asked = self._documents.contexts_for(texts, self._retrieval.top_k)
+            marks.append(time.perf_counter())
+            draft = None if listener is None else Draft(self._check_of(asked[0].contexts or ()), listener)
+            proposals = self._propose(asked, draft)
+            marks.append(time.perf_counter())
+            checked = [self._decide(proposal) for proposal in proposals]
+            if draft is not None:
+                draft.finish(proposals[0].text)
+            marks.append(time.perf_counter())
+            seconds = _seconds(marks, len(texts))
+            return [
+                self._answer(text, proposal, *result, seconds)
+                for text, proposal, result in zip(texts, proposals, checked, strict=True)
+            ]
+
+    def _open(self) -> Documents:
+        return Documents.open(self._root, self._retrieval, self._ingest, self._serve.search)
+
+    def _propose(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
+        """Answers before refusal and checks; a model that fails while answering gives way to the next."""
+        while True:
+            try:
+                return self._generate(asked, draft)
+            except (RuntimeError, MemoryError) as fault:  # a GPU out of memory is a RuntimeError
+                log.warning("%s failed while answering: %s", self._answerer.name, first_line(fault))
+                if self._answerer.engine is None or self._answerer.rule == "asked_for":
+                    raise
+                self._answerer = self._next()
+
+    def _generate(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
+        chunks, top_k = self._documents.retriever.chunks, self._retrieval.top_k
+        engine, neutral = self._answerer.engine, self._answerer.neutral
+        if engine is None or neutral is None:
+            return [extractive(question, chunks, top_k) for question in asked]
+        harmless = {i: neutral.chunk(chunks[i]) for question in asked for i in question.contexts or ()}
+        requests = [
+            request_for(_with_text(question, neutral.text(question.question)), _CELL, harmless, top_k)
+            for question in asked
+        ]
+        engine.listener = None if draft is None else draft.hear
+        try:
+            found = engine.generate(requests, label=None)
+        finally:
+            engine.listener = None
+        return [from_generation(*one) for one in zip(asked, requests, found, strict=True)]
+
+    def _decide(self, proposal: Proposal) -> tuple[Decision, Checked]:
+        decision = decide(proposal, self._answerer.calibration)
+        if decision.refused:
+            return decision, Checked(decision.text, [], supported=False, removed=0)
+        checked = self._check_of([p.chunk_id for p in proposal.passages]).check(decision.text)
+        if checked.removed == 0 or any(char.isalnum() for char in checked.text):
+            return decision, checked
+        # nothing but invented quotations
+        return Decision(REFUSAL, True, decision.probability), Checked(REFUSAL, [], False, checked.removed)
+
+    def _check_of(self, chunk_ids: Sequence[str]) -> QuoteCheck:
+        chunks = self._documents.retriever.chunks
+        return QuoteCheck([chunks[i] for i in chunk_ids], self._documents.pages)
+
+    def _answer(
+        self, question: str, proposal: Proposal, decision: Decision, checked: Checked, seconds: Seconds
+    ) -> Answer:
+        used = self._answerer
+        notes = [used.note] if used.note else []
+        if checked.removed:
+            notes.append(f"{checked.removed} quotations were taken out: the passages do not hold them.")
+        chunks = self._documents.retriever.chunks
+        return Answer(
+            question=question,
+            text=checked.text,
+            quotes=checked.quotes,
+            refused=decision.refused,
+            supported=checked.supported,
+            refusal_probability=round(decision.probability, 6),
+            refusal_calibrated=used.calibration is not None,
+            contexts=[_context(chunks[p.chunk_id], p.text) for p in proposal.passages],
+            model=used.name,
+            model_sha256=used.sha256,
+            rule=used.rule,
+            notes=notes,
+            seconds=seconds,
+        )
+
+
+def _with_top_k(settings: Retrieval, top_k: int | None) -> Retrieval:
+    if top_k is None:
+        return settings
+    if not 1 <= top_k <= 20:
+        raise ConfigError(f"top_k: {top_k} found, 1 to 20 passages are allowed")
+    return settings.model_copy(update={"top_k": top_k})
+
+
+def _with_text(question: Question, text: str) -> Question:
+    return question if text == question.question else replace(question, question=text)
+
+
+def _context(chunk: Chunk, shown: str) -> Context:
+    return Context(
+        chunk_id=chunk.chunk_id,
+        document=chunk.document,
+        title=chunk.title,
+        heading=" > ".join(chunk.heading_path),
+        pages=chunk.pages,
+        text=shown,
+    )
+
+
+def _seconds(marks: Sequence[float], questions: int) -> Seconds:
+    """The stretches between four moments, for one of several questions."""
+    parts = [(after - before) / questions for before, after in pairwise(marks)]
+    retrieval, generation, checks = parts
+    total = (marks[-1] - marks[0]) / questions
+    return Seconds(retrieval=retrieval, generation=generation, checks=checks, total=total)

@@ -1,0 +1,197 @@
+"""Which model answers: the one asked for, the champion, the first of the list that loads, or none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mark.answering.merging import for_inference
+from mark.answering.refusal import Calibration
+from mark.config import Serve
+from mark.errors import MarkError, ModelError
+from mark.evaluation.calibration import Calibrations, thresholds_of
+from mark.files import BASE_MODELS, MODELS, sha256_file
+from mark.models.faults import LOAD_FAULTS, first_line
+from mark.models.loading import load_model, preferred_dtype
+from mark.models.source_file import base_sha256, read_source
+from mark.pipeline.answer import Rule
+from mark.pipeline.streaming import StreamingEngine
+from mark.pipeline.untrusted import Neutraliser
+
+log = logging.getLogger(__name__)
+
+EXTRACTIVE = "extractive"
+_CHAMPION = MODELS / "champion.json"
+_CHAMPION_COPY = MODELS / "champion"  # the champion as it was promoted; its stage may have run again since
+_ADAPTER = "adapter_model.safetensors"
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may answer.
+
+    Attributes:
+        name: As it is reported.
+        folder: As `load_model` takes it.
+        rule: Why it stands where it stands.
+    """
+
+    name: str
+    folder: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine needs to know, as the eval stage has it."""
+
+    max_seq_length: int  # tokens, prompt and answer
+    max_new_tokens: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A loaded model with its refusal rule.
+
+    Attributes:
+        name: Of the model.
+        sha256: Of the adapter or of the base's weights; None without a model.
+        rule: Why it answers.
+        engine: None: the extractive answer.
+        neutral: Makes text harmless for its prompt; None without a model.
+        calibration: Its refusal rule; None: it refuses where greedy decoding does.
+        note: Why there is no calibration; "" where there is one.
+    """
+
+    name: str
+    sha256: str | None
+    rule: Rule
+    engine: StreamingEngine | None
+    neutral: Neutraliser | None
+    calibration: Calibration | None
+    note: str
+
+
+def candidates(serve: Serve, root: Path, asked_for: str | None = None) -> list[Candidate]:
+    """Models in the order in which they are tried; the extractive answer is not among them.
+
+    Args:
+        serve: Section `serve`.
+        root: The project's root.
+        asked_for: The only candidate, where given.
+    """
+    if asked_for is not None:
+        return [Candidate(asked_for, asked_for, "asked_for")]
+    found: list[Candidate] = []
+    champion = read_champion(root) if serve.policy == "auto" else None
+    if champion is not None:
+        copy = (root / _CHAMPION_COPY / "entry.json").is_file()
+        found.append(Candidate(champion, _CHAMPION_COPY.name if copy else champion, "champion"))
+    return found + [Candidate(name, name, "priority") for name in serve.priority]
+
+
+def read_champion(root: Path) -> str | None:
+    """The promoted entry; None where there is none or the file is damaged (logged)."""
+    path = root / _CHAMPION
+    try:
+        name = json.loads(path.read_text(encoding="utf-8"))["champion"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        log.warning("%s cannot be read (%s) and is ignored", path, first_line(fault))
+        return None
+    if name is None or (isinstance(name, str) and _NAME.fullmatch(name)):
+        return name
+    log.warning("%s names no model (%r) and is ignored", path, name)
+    return None
+
+
+def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch.dtype | None) -> Answerer:
+    """The first candidate that loads, else the extractive answer; the others are logged.
+
+    Args:
+        tried: Taken from until one loads.
+        root: The project's root.
+        limits: Of prompts and batches.
+        dtype: Of the weights; None = what the hardware does best.
+
+    Raises:
+        ModelError: The model that was asked for by name does not load.
+    """
+    for candidate in tried:
+        if candidate.name == EXTRACTIVE:
+            return _without_model(root, candidate.rule)
+        try:
+            return _load(candidate, root, limits, dtype)
+        except (MarkError, *LOAD_FAULTS) as fault:
+            if candidate.rule == "asked_for":
+                raise fault if isinstance(fault, MarkError) else _broken(candidate, fault) from None
+            missing = not any((root / place / candidate.folder).exists() for place in (MODELS, BASE_MODELS))
+            why = "there is no such model" if missing else first_line(fault)
+            log.log(logging.INFO if missing else logging.WARNING, "%s is skipped: %s", candidate.name, why)
+    log.warning("no model loads: the best sentence of the best passage answers")
+    return _without_model(root, "fallback")
+
+
+def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype | None) -> Answerer:
+    if not _NAME.fullmatch(candidate.folder):
+        raise ModelError(f"{candidate.name!r} is no name of a model; give one such as transformer_lora")
+    model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
+    model = for_inference(model, preferred_dtype(device) if dtype is None else dtype)
+    calibration, note = _refusal_rule(candidate, root)
+    return Answerer(
+        name=candidate.name,
+        sha256=_sha256(root, candidate.folder),
+        rule=candidate.rule,
+        engine=StreamingEngine(
+            model, tokenizer, limits.max_seq_length, limits.max_new_tokens, limits.batch_size
+        ),
+        neutral=Neutraliser(tokenizer),
+        calibration=calibration,
+        note=note,
+    )
+
+
+def _without_model(root: Path, rule: Rule) -> Answerer:
+    calibration, note = _refusal_rule(Candidate(EXTRACTIVE, EXTRACTIVE, rule), root)
+    return Answerer(EXTRACTIVE, None, rule, None, None, calibration, note)
+
+
+def _refusal_rule(candidate: Candidate, root: Path) -> tuple[Calibration | None, str]:
+    """The calibration that eval fitted for answers from passages; None and the reason where there is none."""
+    until = "it never refuses" if candidate.name == EXTRACTIVE else "it refuses where greedy decoding does"
+    try:
+        copy = root / _CHAMPION_COPY / "calibration.json"
+        if candidate.folder == _CHAMPION_COPY.name and copy.is_file():
+            found = Calibrations.read(copy).thresholds.get("tuned_retrieval")
+        else:
+            found = thresholds_of(candidate.name, root).retrieval
+    except MarkError as fault:
+        log.warning("%s", first_line(fault))
+        return None, f"The calibration of {candidate.name} is damaged: {until}."
+    if found is None:
+        return None, f"{candidate.name} was never calibrated (`dvc repro eval`): {until}."
+    if not found.fitted:
+        counts = f"{found.answerable} answerable and {found.unanswerable} unanswerable validation questions"
+        return None, f"The refusal rule of {candidate.name} could not be fitted ({counts}): {until}."
+    return found, ""
+
+
+def _sha256(root: Path, name: str) -> str:
+    """As in the registry: of an entry its adapter, of a base its weights."""
+    base = root / BASE_MODELS / name
+    if (base / "config.json").is_file():
+        return base_sha256(read_source(base))
+    return sha256_file(root / MODELS / name / _ADAPTER)
+
+
+def _broken(candidate: Candidate, fault: BaseException) -> ModelError:
+    return ModelError(f"{candidate.name} cannot be loaded ({first_line(fault)}); choose another --model")

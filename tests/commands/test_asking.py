@@ -1,0 +1,118 @@
+"""`mark ask` and `mark chat` through the real CLI, on a small project without a model and with a random one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mark.files import iter_jsonl
+from mark.records import Page
+from tests.conftest import ROOT
+from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, project
+
+__all__ = ["project"]
+QUESTION = "Who shall repair the roof, and when?"
+
+
+def mark(root: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the real CLI in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "mark", *arguments], cwd=root, input=typed, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(project: Path, tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the base model `transformer`."""
+    folder = tmp_path_factory.mktemp("asked")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["retrieval"] = RETRIEVAL.model_dump()
+    params["train"]["max_seq_length"], params["eval"]["max_new_tokens"] = MAX_LENGTH, 6
+    params["serve"]["search"] = "exact"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copytree(project / "data", folder / "data")
+    (folder / "models/base").mkdir(parents=True)
+    (folder / "models/base/transformer").symlink_to(tiny_llama_dir)
+    (folder / "models/embedder").symlink_to(project / "models/embedder")
+    return folder
+
+
+def test_a_plain_answer_has_quotes_places_and_a_last_line(root: Path) -> None:
+    done = mark(root, "ask", QUESTION, "--model", "extractive", "--top-k", "3")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.rstrip("\n").split("\n")
+    assert lines[2].startswith("  “") and lines[2].endswith("”")
+    assert ", page " in lines[3] and ", characters " in lines[3]
+    assert lines[-2] == "extractive was never calibrated (`dvc repro eval`): it never refuses."
+    assert lines[-1].startswith("extractive, asked for by name; ")
+    assert done.stderr == ""
+
+
+def test_json_is_one_object_with_spans_that_hold(root: Path) -> None:
+    done = mark(root, "ask", QUESTION, "--model", "extractive", "--json")
+    answer = json.loads(done.stdout)
+    assert len(done.stdout.strip().splitlines()) == 1
+    pages = {(p.document, p.page): p.text for p in iter_jsonl(root / "data/pages.jsonl", Page)}
+    assert answer["quotes"] and answer["supported"]
+    for quote in answer["quotes"]:
+        assert pages[quote["document"], quote["page"]][quote["start"] : quote["end"]] == quote["text"]
+    assert answer["rule"] == "asked_for" and answer["model_sha256"] is None
+
+
+def test_a_stream_is_a_draft_and_then_the_checked_answer(root: Path) -> None:
+    done = mark(root, "ask", QUESTION, "--stream")
+    assert done.returncode == 0, done.stderr
+    assert "mamba_lora is skipped: there is no such model" in done.stderr
+    assert "answering" not in done.stderr  # no progress bar
+    draft, _, checked = done.stdout.partition("\n\n")
+    assert draft.strip()
+    assert (
+        checked.rstrip().split("\n")[-1].startswith("transformer, the first of serve.priority that loads; ")
+    )
+
+
+def test_chat_answers_each_line_on_its_own_and_goes_on_after_a_fault(root: Path) -> None:
+    typed = f"{QUESTION}\n\n{'x' * 3000}\n{QUESTION}\n/quit\n{QUESTION}\n"
+    done = mark(root, "chat", "--model", "extractive", typed=typed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("extractive, asked for by name; ") == 2
+    assert "mark: the question has 3000 characters, at most 2000 are allowed" in done.stdout
+    first, second = done.stdout.split("mark: the question", 1)
+    assert second.split("\n\n", 1)[1].split("\n")[0] == first.split("\n")[0]  # nothing is remembered
+    ended = mark(root, "chat", "--model", "extractive", typed=QUESTION)  # the end of input, no newline
+    assert (ended.returncode, ended.stdout.count("asked for by name")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ask", ""], "the question is empty; ask something"),
+        (["ask", "x" * 10_000], "the question has 10000 characters, at most 2000 are allowed"),
+        (["ask", "Who?", "--json", "--stream"], "--json and --stream contradict each other"),
+        (["ask", "Who?", "--model", "nobody"], "no model named 'nobody'"),
+        (["chat", "--model", "nobody"], "no model named 'nobody'"),
+    ],
+)
+def test_wrong_use_is_one_line(root: Path, arguments: list[str], expected: str) -> None:
+    done = mark(root, *arguments)
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_without_documents_it_says_what_to_run(root: Path, tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(root / name, tmp_path)
+    done = mark(tmp_path, "ask", QUESTION)
+    assert done.returncode == 1
+    assert "data/index.json is missing; run `dvc repro`" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
