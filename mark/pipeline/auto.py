@@ -24,7 +24,8 @@ from mark.evaluation.cells import (
 )
 from mark.evaluation.cells import Answer as Proposal
 from mark.evaluation.questions import Question
-from mark.files import git_root
+from mark.files import CHUNKS, git_root
+from mark.ingest.index import read_index
 from mark.models.faults import first_line
 from mark.pipeline.answer import Answer, Context, Seconds
 from mark.pipeline.checking import Checked, QuoteCheck
@@ -74,10 +75,11 @@ class AutoPipeline:
         self._retrieval = _with_top_k(params.retrieval, top_k)
         limits = Limits(params.train.max_seq_length, params.eval.max_new_tokens, params.serve.batch_size)
         self._lock = RLock()
-        self._documents = self._open()
+        read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
         left = iter(candidates(self._serve, self._root, model))
         self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
         self._answerer = self._next()
+        self._documents = self._open()
 
     @property
     def model(self) -> str:
