@@ -26,9 +26,9 @@ def count_inked(text: str) -> int:
 def needs_ocr(row: dict[str, Any], settings: Ingest) -> bool:
     """Whether a page's text is not in its characters but in its images.
 
-    Three cases: hardly a character under images; hardly a character and print drawn as outlines; and
-    a stamp (few characters) over images that hold print. A text page over a background image has more
-    characters or no print in its image.
+    Four cases: hardly a character under images; hardly a character and print drawn as outlines; letters
+    in fonts that do not say which characters they are; and a stamp (few characters) over images that
+    hold print. A text page over a background image has more characters or no print in its image.
 
     Args:
         row: A backend's `page` row.
@@ -97,7 +97,7 @@ def recognise(
             "out": str(out),
             "languages": settings.ocr_languages.split("+"),
             "page_timeout_s": settings.ocr_page_timeout_s,
-            "stamped": any(count_inked(row["text"]) for row in rows),
+            "stamped": any(count_inked(row["text"]) or row.get("unmapped") for row in rows),
         }
         done = run(Job("ocrmypdf", path, password, pages, wanted), settings, limit)
         if done.fault is not None:

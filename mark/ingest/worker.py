@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,6 +22,9 @@ _MIN_EDGES = 20  # in a row of pixels; a printed line has some 100
 _INKED = re.compile(r"\S+")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _WIDE = 1.1  # font sizes between two words: more is a gap between columns or cells
+_SPACED = 0.15  # font sizes between two letters: more is a word set with wide letters
+_SAMPLE = 200  # characters of a page that its direction and its fonts are judged by
+_EAST_ASIAN = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 
 
 def _page_text(text_page: Any, raw: Any) -> str:
@@ -74,10 +78,20 @@ def _segments(text_page: Any, raw: Any, text: str, start: int, end: int) -> list
         left, _, right, _ = text_page.get_charbox(before - 1)
         next_left, _, next_right, _ = text_page.get_charbox(after)
         wide = _WIDE * raw.FPDFText_GetFontSize(text_page, after)
-        if max(next_left - right, left - next_right) > wide > 0:
+        gap = max(next_left - right, left - next_right)
+        if gap > wide > 0 and gap > wide + 2 * _letter_gap(text_page, raw, text, before):
             cuts.append(after)
     ends = [max(stop for _, stop in words if stop <= cut) for cut in cuts[1:]]
     return list(zip(cuts, [*ends, words[-1][1]], strict=True))
+
+
+def _letter_gap(text_page: Any, raw: Any, text: str, end: int) -> float:
+    """Points between the last letters of the word that ends here, 0 where they are set as usual."""
+    if end < 2 or text[end - 2].isspace():
+        return 0.0
+    gap: float = text_page.get_charbox(end - 1)[0] - text_page.get_charbox(end - 2)[2]
+    size = raw.FPDFText_GetFontSize(text_page, end - 1)
+    return gap if _SPACED * size < gap < _WIDE * size else 0.0
 
 
 def _segments_by_ink(
@@ -194,14 +208,77 @@ def _printed_rows(page: Any, items: list[Any], raw: Any) -> float:
     return printed / max(len(rows[::2]), 1)
 
 
-def _upright(document: Any, raw: Any, index: int) -> Any:
-    """The page in the orientation in which it is shown.
+def _load(document: Any, raw: Any, index: int) -> tuple[Any, Any, str, int | None]:
+    """(page, text page, text, where the fields' text begins) with most of the text upright.
 
-    pdfium gives positions as if a page were not turned. So a turned page is redrawn, in memory, with its
-    content turned instead, and loaded anew.
+    pdfium gives positions as if a page were not turned, and mixes up the lines of text that runs up or
+    down. So such a page is redrawn, in memory, with its content turned instead, and loaded anew.
+    """
+    page, fields = _with_fields(document, raw, index)
+    page = _turned(document, raw, index, page, page.get_rotation())
+    text_page = page.get_textpage()
+    text = _page_text(text_page, raw)
+    turn = _direction(text_page, raw, text)
+    if turn:
+        text_page.close()
+        page = _turned(document, raw, index, page, turn)
+        text_page = page.get_textpage()
+        text = _page_text(text_page, raw)
+    return page, text_page, text, fields
+
+
+def _with_fields(document: Any, raw: Any, index: int) -> tuple[Any, int | None]:
+    """The page with what was typed into its fields, or over it, drawn behind all other text.
+
+    Returns:
+        The page and how many characters it had before; None where it has no fields.
     """
     page = document[index]
-    turn = page.get_rotation()
+    shown = {raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT}
+    for at in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, at)
+        kind = raw.FPDFAnnot_GetSubtype(annotation)
+        raw.FPDFPage_CloseAnnot(annotation)
+        if kind in shown:
+            text_page = page.get_textpage()
+            printed = text_page.count_chars()
+            text_page.close()
+            raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+            page.close()
+            return document[index], printed
+    return page, None
+
+
+def _beside_labels(lines: list[list[Any]], fields: int) -> list[list[Any]]:
+    """Each field's line behind the printed line on its left, and its further lines behind the first."""
+    printed = [line for line in lines if line[0] < fields]
+    done = list(printed)
+    before: list[Any] | None = None
+    for line in lines[len(printed) :]:
+        labels = [one for one in printed if abs(one[4] - line[4]) <= 0.5 * line[5] and one[3] <= line[2] + 1]
+        wraps = before is not None and 0 < before[4] - line[4] < 2 * line[5] and abs(before[2] - line[2]) < 3
+        after = max(labels, key=lambda one: float(one[3])) if labels else before if wraps else None
+        done.insert(done.index(after) + 1 if after in done else len(done), line)
+        before = line
+    return done
+
+
+def _direction(text_page: Any, raw: Any, text: str) -> int:
+    """By how many degrees clockwise most of a page's text must be turned to stand upright."""
+    turns = [
+        round(-raw.FPDFText_GetCharAngle(text_page, at) / (math.pi / 2)) % 4 * 90 for at in _sampled(text)
+    ]
+    return next((turn for turn in (90, 180, 270) if 2 * turns.count(turn) > len(turns)), 0)
+
+
+def _sampled(text: str) -> list[int]:
+    """Characters from all over a page."""
+    inked = [at for at, char in enumerate(text) if not char.isspace()]
+    return inked[:: max(1, len(inked) // _SAMPLE)]
+
+
+def _turned(document: Any, raw: Any, index: int, page: Any, turn: int) -> Any:
+    """The page with its content turned clockwise by some degrees."""
     if turn == 0:
         return page
     left, bottom, right, top = page.get_bbox()
@@ -219,19 +296,60 @@ def _upright(document: Any, raw: Any, index: int) -> Any:
     return document[index]
 
 
+def _is_unmapped(text_page: Any, raw: Any, text: str) -> bool:
+    """Whether the fonts do not say which characters most of a page's letters are."""
+    sampled = _sampled(text)
+    unknown: int = sum(raw.FPDFText_HasUnicodeMapError(text_page, at) == 1 for at in sampled)
+    return 2 * unknown > len(sampled)
+
+
+def _with_repeats(page: Any, text_page: Any, raw: Any, text: str, lines: list[list[Any]]) -> str:
+    """Put back lines that pdfium takes for a second print of the line above, and return the longer text.
+
+    Where a font does not tell its height (East Asian fonts that are not embedded) pdfium drops an equal
+    line that follows at a usual distance.
+    """
+    if not _EAST_ASIAN.search(text):
+        return text
+    known: dict[tuple[int, int], str] = {}  # left edge and width -> the last text that had them
+    for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_TEXT], max_depth=5):
+        left, _, right, _ = _bounds(item)
+        baseline = item.get_matrix().get()[5]
+        place = (round(left), round(right - left))
+        found = _object_text(text_page, raw, item).strip()
+        if found:
+            known[place] = found
+        elif place in known:
+            above = [line for line in lines if abs(line[2] - left) < 1 and line[4] > baseline - 0.5 * line[5]]
+            if above and min(line[4] - 0.5 * line[5] for line in above) > baseline:
+                nearest = min(above, key=lambda line: float(line[4]))
+                start = len(text) + 2
+                text += f"\r\n{known[place]}"
+                new = [start, len(text), *(round(x, 1) for x in (left, right, baseline)), *nearest[5:]]
+                lines.insert(lines.index(nearest) + 1, new)
+    return text
+
+
+def _object_text(text_page: Any, raw: Any, item: Any) -> str:
+    size = raw.FPDFTextObj_GetText(item, text_page, None, 0)
+    buffer = (ctypes.c_ushort * (size // 2 + 1))()
+    raw.FPDFTextObj_GetText(item, text_page, buffer, size)
+    return bytes(buffer)[: max(size - 2, 0)].decode("utf-16-le", errors="replace")
+
+
 def _read_page(document: Any, raw: Any, index: int, scan: _Scan) -> dict[str, Any]:
-    page = _upright(document, raw, index)
-    text_page = page.get_textpage()
-    text = _page_text(text_page, raw)
+    page, text_page, text, fields = _load(document, raw, index)
+    label = document.get_page_label(index)
+    if _is_unmapped(text_page, raw, text):
+        text_page.close()
+        return {"label": label, "text": "", "lines": [], "images": 0.0, "print": 1.0, "unmapped": True}
     lines = _lines(text_page, raw, text)
-    text_page.close()
+    if fields is not None:
+        lines = _beside_labels(lines, fields)
     inked = sum(not char.isspace() for char in text)
-    return {
-        "label": document.get_page_label(index),
-        "text": text,
-        "lines": lines,
-        **scan.measure(page, inked),
-    }
+    text = _with_repeats(page, text_page, raw, text, lines)
+    text_page.close()
+    return {"label": label, "text": text, "lines": lines, **scan.measure(page, inked)}
 
 
 def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -256,6 +374,8 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if pages > job["max_pages"]:
         yield {"kind": "fault", "code": "too_large", "detail": f"{pages} pages"}
         return
+    if document.get_formtype() != raw.FORMTYPE_NONE:
+        document.init_forms()  # draws the fields that the file gives without their looks
     scan = _Scan(raw, job)
     for index in range(pages) if job["pages"] is None else [page - 1 for page in job["pages"]]:
         try:

@@ -9,7 +9,8 @@ the rows are JSON objects, told apart by `kind`:
 - `page`: `page` (from 1), `label`, `text`, `lines` ([start, end, left, right, baseline, size, bold],
   positions in points, the last five optional), and, where the page holds few characters, `images`
   (share of the page under images) and `print` (share of its rows that look printed once all text
-  objects are taken off; None: not looked at).
+  objects are taken off; None: not looked at); `unmapped`: true where it has letters, but its fonts do
+  not say which (`text` is then empty).
 - `damaged`: a `page` that cannot be read, with `detail`.
 - `fault`: the file cannot be read: a quarantine `code` and `detail`; last.
 

@@ -1,7 +1,8 @@
 """Text recognition: OCRmyPDF writes a copy of the PDF whose scanned pages carry a text layer.
 
 Pages without any text are recognised with `--skip-text`. A page with a stamp over a scan would be
-skipped by that, so such a file takes `--force-ocr`, limited to the pages asked for: the page is
+skipped by that, and so would letters of unknown meaning, so such a file takes `--force-ocr`, limited to
+the pages asked for: the page is
 rendered, stamp and all, and recognised as a whole.
 """
 
