@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mark.config import Retrieval
 from mark.errors import DataError
 from mark.files import read_jsonl, write_jsonl
 from mark.ingest import ingest, ingest_pdfs
@@ -26,6 +27,7 @@ from mark.ingest.report import read_report
 from mark.ingest.snapshot import CollectionRow
 from mark.models.embedder import Embedder
 from mark.records import Chunk, Page
+from mark.retrieval.retriever import Retriever
 from tests.conftest import ROOT
 
 OUTS = ("pages.jsonl", "chunks.jsonl", "embeddings.npy", "index.json", "ingest_report.json")
@@ -42,6 +44,20 @@ def embedded(monkeypatch) -> list[str]:
         return encode(self, given, truncate)
 
     monkeypatch.setattr(Embedder, "encode", counted)
+    return texts
+
+
+@pytest.fixture
+def token_texts(monkeypatch) -> list[str]:
+    """All texts whose tokens the real embedder embeds, in their order."""
+    texts: list[str] = []
+    encode_tokens = Embedder.encode_tokens
+
+    def counted(self, given, truncate=False):
+        texts.extend(given)
+        return encode_tokens(self, given, truncate)
+
+    monkeypatch.setattr(Embedder, "encode_tokens", counted)
     return texts
 
 
@@ -124,6 +140,46 @@ def test_a_new_name_costs_no_embedding(tmp_path, three_pdfs, tiny_bert_dir, sett
     with_cache = contents(tmp_path / "data")
     ingest_pdfs(settings(), raw, tiny_bert_dir, tmp_path / "fresh")
     assert contents(tmp_path / "fresh") == with_cache
+
+
+def open_retriever(data: Path, embedder: Path) -> dict[str, bytes]:
+    """What the first use of the retriever leaves in `data/token_vectors`."""
+    settings = Retrieval(
+        top_k=2, candidates=10, fusion="score", rrf_k=60, dense_weight=1.0, bm25_weight=1.0,
+        document_weight=0.0, late_weight=0.5, reranker=None,
+    )  # fmt: skip
+    Retriever.open(data, embedder, settings)
+    return {path.name: path.read_bytes() for path in (data / "token_vectors").iterdir()}
+
+
+def test_the_retrievers_token_vectors_cost_what_is_new(
+    tmp_path, text_pdf, tiny_bert_dir, settings, embedded, token_texts
+):
+    raw, data = make_documents(tmp_path / "raw", text_pdf, 25), tmp_path / "data"
+    place = (raw, tiny_bert_dir, data, tmp_path / "cache")
+    ingest_pdfs(settings(), *place)
+    before = open_retriever(data, tiny_bert_dir)
+    total = len(embedded)
+    assert len(token_texts) == total >= 25
+
+    embedded.clear()
+    token_texts.clear()
+    text_pdf(raw / "annex.pdf", ["Article 1 Garden", "The garden is open."], title="Annex")
+    ingest_pdfs(settings(), *place)
+    with_annex = open_retriever(data, tiny_bert_dir)
+    assert 1 <= len(token_texts) == len(embedded) <= 0.08 * total
+    assert all("Annex" in text for text in token_texts)
+    shutil.rmtree(data / "token_vectors")
+    assert open_retriever(data, tiny_bert_dir) == with_annex  # to the byte as if all had been new
+
+    token_texts.clear()
+    (raw / "annex.pdf").rename(raw / "zoo.pdf")
+    ingest_pdfs(settings(), *place)
+    assert len(open_retriever(data, tiny_bert_dir)["vectors.i8"]) == len(with_annex["vectors.i8"])
+    (raw / "zoo.pdf").unlink()
+    ingest_pdfs(settings(), *place)
+    assert open_retriever(data, tiny_bert_dir) == before  # nothing of it is left
+    assert token_texts == []
 
 
 def test_a_file_without_a_title_is_titled_by_its_new_name(
