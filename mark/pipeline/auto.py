@@ -13,7 +13,7 @@ from threading import RLock
 import torch
 
 from mark.config import Retrieval, project_params
-from mark.errors import ConfigError
+from mark.errors import ConfigError, MarkError
 from mark.evaluation.cells import (
     CELLS,
     Decision,
@@ -113,9 +113,7 @@ class AutoPipeline:
         if not texts:
             return []
         with self._lock:
-            if self._documents.changed():
-                log.info("the documents have changed: opening them again")
-                self._documents = self._open()
+            self._refresh()
             marks = [time.perf_counter()]
             asked = self._documents.contexts_for(texts, self._retrieval.top_k)
             marks.append(time.perf_counter())
@@ -131,6 +129,16 @@ class AutoPipeline:
                 self._answer(text, proposal, *result, seconds)
                 for text, proposal, result in zip(texts, proposals, checked, strict=True)
             ]
+
+    def _refresh(self) -> None:
+        """Open the documents again where ingest has changed them; half-written ones have to wait."""
+        if not self._documents.changed():
+            return
+        log.info("the documents have changed: opening them again")
+        try:
+            self._documents = self._open()
+        except MarkError as fault:
+            log.warning("answering from the documents as they were: %s", first_line(fault))
 
     def _open(self) -> Documents:
         return Documents.open(self._root, self._retrieval, self._ingest, self._serve.search)

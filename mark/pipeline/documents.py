@@ -13,7 +13,7 @@ from mark.errors import MarkError
 from mark.evaluation.inputs import with_contexts
 from mark.evaluation.questions import Question
 from mark.files import CHUNKS, EMBEDDER, PAGES, iter_jsonl
-from mark.ingest.index import build_collection, read_index
+from mark.ingest.index import build_collection, read_embeddings, read_index
 from mark.pipeline.pages import PageTexts
 from mark.records import Page
 from mark.retrieval import Retriever
@@ -57,10 +57,11 @@ class Documents:
             ModelError: The embedder is missing.
         """
         data = root / CHUNKS.parent
-        key = read_index(data).key
+        index = read_index(data)
+        read_embeddings(data, index)  # no collection is built from files that do not belong together
         collection = _collection(data, root / ingest.chroma_path, ingest.collection, search)
         retriever = Retriever.open(data, root / EMBEDDER, retrieval, collection)
-        return cls(root, key, retriever, PageTexts(iter_jsonl(root / PAGES, Page)))
+        return cls(root, index.key, retriever, PageTexts(iter_jsonl(root / PAGES, Page)))
 
     def changed(self) -> bool:
         """Whether ingest has written other documents since; False while it is writing."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import logging
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mark.cli import main
 from mark.commands.asking import typed_lines
 from mark.files import iter_jsonl
 from mark.records import Page
@@ -23,12 +25,34 @@ __all__ = ["project"]
 QUESTION = "Who shall repair the roof, and when?"
 
 
-def mark(root: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the real CLI in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "mark", *arguments], cwd=root, input=typed, capture_output=True, text=True,
-        check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Done:
+    """What a run of the CLI left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def mark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Done]]:
+    """Runs the real CLI in a folder, in this process: torch is loaded once."""
+
+    def run(root: Path, *arguments: str, typed: str = "") -> Done:
+        monkeypatch.chdir(root)
+        monkeypatch.setattr(sys, "argv", ["mark", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    yield run
+    logging.basicConfig(force=True)  # its handler holds this test's stderr
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +72,7 @@ def root(project: Path, tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
-def test_a_plain_answer_has_quotes_places_and_a_last_line(root: Path) -> None:
+def test_a_plain_answer_has_quotes_places_and_a_last_line(mark: Callable[..., Done], root: Path) -> None:
     done = mark(root, "ask", QUESTION, "--model", "extractive", "--top-k", "3")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.rstrip("\n").split("\n")
@@ -59,7 +83,7 @@ def test_a_plain_answer_has_quotes_places_and_a_last_line(root: Path) -> None:
     assert "answering" not in done.stderr  # no progress bar
 
 
-def test_json_is_one_object_with_spans_that_hold(root: Path) -> None:
+def test_json_is_one_object_with_spans_that_hold(mark: Callable[..., Done], root: Path) -> None:
     done = mark(root, "ask", QUESTION, "--model", "extractive", "--json")
     answer = json.loads(done.stdout)
     assert len(done.stdout.strip().splitlines()) == 1
@@ -70,7 +94,7 @@ def test_json_is_one_object_with_spans_that_hold(root: Path) -> None:
     assert answer["rule"] == "asked_for" and answer["model_sha256"] is None
 
 
-def test_a_stream_is_a_draft_and_then_the_checked_answer(root: Path) -> None:
+def test_a_stream_is_a_draft_and_then_the_checked_answer(mark: Callable[..., Done], root: Path) -> None:
     done = mark(root, "ask", QUESTION, "--stream")
     assert done.returncode == 0, done.stderr
     assert "mamba_lora is skipped: there is no such model" in done.stderr
@@ -82,7 +106,9 @@ def test_a_stream_is_a_draft_and_then_the_checked_answer(root: Path) -> None:
     )
 
 
-def test_chat_answers_each_line_on_its_own_and_goes_on_after_a_fault(root: Path) -> None:
+def test_chat_answers_each_line_on_its_own_and_goes_on_after_a_fault(
+    mark: Callable[..., Done], root: Path
+) -> None:
     typed = f"{QUESTION}\n\n{'x' * 3000}\n{QUESTION}\n/quit\n{QUESTION}\n"
     done = mark(root, "chat", "--model", "extractive", typed=typed)
     assert done.returncode == 0, done.stderr
@@ -105,14 +131,16 @@ def test_the_end_of_input_ends_a_chat() -> None:
         (["ask", "Who?", "--model", "nobody"], "no model named 'nobody'"),
     ],
 )
-def test_wrong_use_is_one_line(root: Path, arguments: list[str], expected: str) -> None:
+def test_wrong_use_is_one_line(
+    mark: Callable[..., Done], root: Path, arguments: list[str], expected: str
+) -> None:
     done = mark(root, *arguments)
     assert done.returncode != 0
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_without_documents_it_says_what_to_run(root: Path, tmp_path: Path) -> None:
+def test_without_documents_it_says_what_to_run(mark: Callable[..., Done], root: Path, tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(root / name, tmp_path)
     done = mark(tmp_path, "ask", QUESTION)

@@ -225,6 +225,11 @@ def test_the_collection_is_built_and_rebuilt_by_itself(make_root: MakeRoot, proj
     served = through.process_query(QUESTIONS[0])
     exact = AutoPipeline(make_exact(root)).process_query(QUESTIONS[0])
     assert served.contexts == exact.contexts
+    half = json.loads((root / "data/index.json").read_text()) | {"key": "other", "chunks": 1}
+    before = (root / "data/index.json").read_text()
+    (root / "data/index.json").write_text(json.dumps(half))
+    assert through.process_query(QUESTIONS[0]).contexts == served.contexts  # half-written: as it was
+    (root / "data/index.json").write_text(before)
     ingest_again(root)
     assert read_index(root / "data").key != key
     answer = through.process_query(QUESTIONS[2])  # the same object: it notices
