@@ -16,7 +16,7 @@ from mark.answering.refusal import Calibration
 from mark.config import Serve
 from mark.errors import MarkError, ModelError
 from mark.evaluation.calibration import Calibrations, thresholds_of
-from mark.files import BASE_MODELS, MODELS, sha256_file
+from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, sha256_file
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
@@ -27,8 +27,6 @@ from mark.pipeline.untrusted import Neutraliser
 log = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
-_CHAMPION = MODELS / "champion.json"
-_CHAMPION_COPY = MODELS / "champion"  # the champion as it was promoted; its stage may have run again since
 _ADAPTER = "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
@@ -93,14 +91,14 @@ def candidates(serve: Serve, root: Path, asked_for: str | None = None) -> list[C
     found: list[Candidate] = []
     champion = read_champion(root) if serve.policy == "auto" else None
     if champion is not None:
-        copy = (root / _CHAMPION_COPY / "entry.json").is_file()
-        found.append(Candidate(champion, _CHAMPION_COPY.name if copy else champion, "champion"))
+        copy = (root / CHAMPION_COPY / "entry.json").is_file()
+        found.append(Candidate(champion, CHAMPION_COPY.name if copy else champion, "champion"))
     return found + [Candidate(name, name, "priority") for name in serve.priority]
 
 
 def read_champion(root: Path) -> str | None:
     """The promoted entry; None where there is none or the file is damaged (logged)."""
-    path = root / _CHAMPION
+    path = root / CHAMPION
     try:
         name = json.loads(path.read_text(encoding="utf-8"))["champion"]
     except FileNotFoundError:
@@ -169,8 +167,8 @@ def _refusal_rule(candidate: Candidate, root: Path) -> tuple[Calibration | None,
     """The calibration that eval fitted for answers from passages; None and the reason where there is none."""
     until = "it never refuses" if candidate.name == EXTRACTIVE else "it refuses where greedy decoding does"
     try:
-        copy = root / _CHAMPION_COPY / "calibration.json"
-        if candidate.folder == _CHAMPION_COPY.name and copy.is_file():
+        copy = root / CHAMPION_COPY / "calibration.json"
+        if candidate.folder == CHAMPION_COPY.name and copy.is_file():
             found = Calibrations.read(copy).thresholds.get("tuned_retrieval")
         else:
             found = thresholds_of(candidate.name, root).retrieval
