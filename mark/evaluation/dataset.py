@@ -18,12 +18,12 @@ from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_v
 from mark.errors import DataError
 from mark.evaluation.calibration import Thresholds, thresholds_of
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
-from mark.evaluation.inputs import check_contexts, with_contexts
+from mark.evaluation.inputs import brought_passages, check_contexts, with_contexts
 from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
-from mark.files import CHUNKS, EMBEDDER, PASSAGES, PRACTICE_PASSAGES, REPORTS, read_jsonl, write_json
+from mark.files import CHUNKS, EMBEDDER, PASSAGES, REPORTS, read_jsonl, write_json
 from mark.models.loading import load_model, preferred_dtype
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.retrieval import Retriever
@@ -93,14 +93,11 @@ def read_questions(
     rows = _rows(dataset)
     retriever = _retriever(dataset, root, retrieval)
     chunks = list(retriever.chunks.values())
-    brought = _brought(root)
-    left_out = [row for row in rows if isinstance(row, Example) and brought & set(row.contexts)]
-    if left_out:
-        log.info("%d of %d rows left out: their passages are not this corpus's", len(left_out), len(rows))
-        rows = [row for row in rows if row not in left_out]
     asked = [from_example(row) if isinstance(row, Example) else from_handwritten(row, chunks) for row in rows]
-    check_contexts(asked, retriever.chunks)
-    return with_contexts(asked, retriever, retrieval.top_k), retriever.chunks
+    brought = brought_passages(root / CHUNKS.parent)  # of practice questions
+    known = {**retriever.chunks, **{chunk.chunk_id: chunk for chunk in brought}}
+    check_contexts(asked, known)
+    return with_contexts(asked, retriever, retrieval.top_k, brought), known
 
 
 def _retriever(dataset: Path, root: Path, retrieval: Retrieval) -> Retriever:
@@ -109,12 +106,6 @@ def _retriever(dataset: Path, root: Path, retrieval: Retrieval) -> Retriever:
     if beside.is_file():
         return Retriever.embedding(read_jsonl(beside, Chunk), root / EMBEDDER, retrieval)
     return Retriever.open(root / CHUNKS.parent, root / EMBEDDER, retrieval)
-
-
-def _brought(root: Path) -> set[str]:
-    """Ids of passages that practice questions brought along."""
-    path = root / PRACTICE_PASSAGES
-    return {chunk.chunk_id for chunk in read_jsonl(path, Chunk)} if path.is_file() else set()
 
 
 def _rows(dataset: Path) -> list[Example | HandwrittenQuestion]:
