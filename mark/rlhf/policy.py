@@ -31,7 +31,9 @@ def load_policy(entry: Path, device: torch.device) -> tuple[PeftModel, PreTraine
 
     checked, tokenizer = load_entry(entry, torch.float32, device)
     with quiet_progress():
-        model = PeftModel.from_pretrained(checked.unload(), entry, is_trainable=True, torch_device=str(device))
+        model = PeftModel.from_pretrained(
+            checked.unload(), entry, is_trainable=True, torch_device=str(device)
+        )
     return model.to(device).train(), tokenizer
 
 

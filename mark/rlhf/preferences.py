@@ -1,9 +1,9 @@
-"""From sampled answers and from people's feedback to pairs and rated answers, with every one accounted for."""
+"""From sampled answers and from people's feedback to pairs and rated answers, every one accounted for."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,13 +68,14 @@ class AnswerCounts(BaseModel):
 
 
 class HumanCounts(BaseModel):
-    """`accepted == test_question + unknown_passage + no_change + edits + thumbs + unused`."""
+    """`accepted == test_question + unknown_passage + too_long + no_change + edits + thumbs + unused`."""
 
     model_config = ConfigDict(extra="forbid")
 
     accepted: int = 0
     test_question: int = 0  # nearly a test question: never taken
     unknown_passage: int = 0  # cites a chunk that is no longer there
+    too_long: int = 0  # question or answer leaves no room for the other
     no_change: int = 0  # the edited answer is the original
     edits: int = 0
     thumbs: int = 0
@@ -105,8 +106,8 @@ class PreferenceLedger(BaseModel):
             assert asked.asked == asked.paired + asked.tied + asked.no_two_answers
             assert asked.paired == self.sampled_pairs and answers.in_pairs == 2 * self.sampled_pairs
         assert answers.sampled == answers.truncated + answers.duplicate + answers.in_pairs + answers.left_over
-        used = human.edits + human.thumbs + human.unused
-        assert human.accepted == human.test_question + human.unknown_passage + human.no_change + used
+        out = human.test_question + human.unknown_passage + human.too_long + human.no_change
+        assert human.accepted == out + human.edits + human.thumbs + human.unused
         assert self.sampled_pairs + self.human_pairs == self.beyond_limit + self.pairs
 
 
@@ -126,6 +127,7 @@ class Human:
     rows: Sequence[AcceptedFeedback]
     test: TestQuestions
     chunks: Mapping[str, Chunk]
+    fits: Callable[[str, Sequence[str]], bool]  # a question and answers are not too long
 
 
 def best_and_worst(
@@ -229,6 +231,8 @@ def _from_people(method: Method, human: Human) -> tuple[list[Pair], list[Rated],
             counts.test_question += 1
         elif any(chunk_id not in human.chunks for chunk_id in row.contexts):
             counts.unknown_passage += 1
+        elif not human.fits(row.question, [row.answer, row.edited or row.answer]):
+            counts.too_long += 1
         elif row.edited is not None and fold(row.edited) == fold(row.answer):
             counts.no_change += 1
         elif row.edited is not None and method in ("dpo", "kto"):

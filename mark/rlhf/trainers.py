@@ -150,7 +150,7 @@ def _dpo(setup: Setup, rows: Sequence[tuple[Task, Pair]], score: Score) -> Any:
 
 
 def _kto(setup: Setup, rows: Sequence[tuple[Task, Rated]], score: Score) -> Any:
-    """Each batch's answers, moved on by one question, estimate the divergence; so batches stay as they are."""
+    """Each batch's answers, moved on by one question, estimate the divergence: batches stay as they are."""
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
 
@@ -216,7 +216,9 @@ def _online(trainer: Any, config: Any, setup: Setup, rows: Sequence[Task], score
     )
     eos = setup.tokenizer.eos_token_id
 
-    def reward(completions: list[str], completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float]:
+    def reward(
+        completions: list[str], completion_ids: list[list[int]], row: list[int], **_: Any
+    ) -> list[float]:
         return [
             score(rows[i], text.strip(), not ids or ids[-1] != eos)
             for i, text, ids in zip(row, completions, completion_ids, strict=True)
