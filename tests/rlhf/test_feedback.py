@@ -42,13 +42,20 @@ def row(number: int, **changes: Any) -> InboxFeedback:
     return InboxFeedback.model_validate({**values, **changes})
 
 
-def reasons(rows: list[InboxFeedback], test: TestQuestions = NONE, limits: Feedback = LIMITS) -> list[str | None]:
+def reasons(
+    rows: list[InboxFeedback], test: TestQuestions = NONE, limits: Feedback = LIMITS
+) -> list[str | None]:
     return [item.reason for item in screen(rows, [], [], test, limits)]
 
 
 def test_duplicates_stay_out_by_id_and_by_content_whoever_sends_them() -> None:
     again = row(2, question=row(1).question.upper(), answer=" 1  euros ", source="other")
-    assert reasons([row(1), row(1, answer="2 euros"), again, row(3)]) == [None, "duplicate", "duplicate", None]
+    assert reasons([row(1), row(1, answer="2 euros"), again, row(3)]) == [
+        None,
+        "duplicate",
+        "duplicate",
+        None,
+    ]
 
 
 def test_accepted_and_rejected_rows_do_not_come_back() -> None:
@@ -115,7 +122,11 @@ def test_nothing_is_accepted_before_a_review_and_only_what_passes(tmp_path: Path
 def test_a_damaged_inbox_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     append_feedback(row(1), tmp_path)
     with (tmp_path / INBOX).open("a") as stream:
-        stream.write('{"id": "../../etc"}\nnot json\n' + json.dumps({**row(2).model_dump(), "answer": "x" * 9000}) + "\n")
+        stream.write(
+            '{"id": "../../etc"}\nnot json\n'
+            + json.dumps({**row(2).model_dump(), "answer": "x" * 9000})
+            + "\n"
+        )
     assert ([item.id for item in read_inbox(tmp_path).rows], read_inbox(tmp_path).unreadable) == (["r001"], 3)
 
 

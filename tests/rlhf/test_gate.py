@@ -32,7 +32,11 @@ def test_a_better_policy_is_kept() -> None:
     [
         ({"f1_over_sft": gain(-0.05)}, "don't ship", "below that of the fine-tuned model (-5.0 points"),
         ({"f1_over_continued": gain(-0.05)}, "don't ship", "below that of fine-tuning continued"),
-        ({"f1_over_continued": gain(0.01)}, "cannot tell", "not shown to be above that of fine-tuning continued"),
+        (
+            {"f1_over_continued": gain(0.01)},
+            "cannot tell",
+            "not shown to be above that of fine-tuning continued",
+        ),
         ({"f1_over_sft": gain(0.0)}, "cannot tell", "not shown to be above that of the fine-tuned model"),
         ({"outside": gain(-0.01)}, "don't ship", "the reward may have been gamed"),
         ({"val_rise": 0.0}, "cannot tell", "validation reward did not rise"),
@@ -40,7 +44,9 @@ def test_a_better_policy_is_kept() -> None:
         ({"clusters": 8}, "cannot tell", "8 clusters of test questions are too few"),
     ],
 )
-def test_otherwise_the_fine_tuned_model_is_kept(changes: dict[str, object], verdict: str, reason: str) -> None:
+def test_otherwise_the_fine_tuned_model_is_kept(
+    changes: dict[str, object], verdict: str, reason: str
+) -> None:
     found = decide(replace(GOOD, **changes))  # type: ignore[arg-type]
     assert (found.kept, found.verdict) == ("sft", verdict)
     assert reason in found.reason

@@ -36,7 +36,9 @@ def feedback(number: int, **changes: Any) -> AcceptedFeedback:
 
 
 def human(*rows: AcceptedFeedback) -> Human:
-    return Human(rows, TestQuestions(["Why is it 9 o'clock in Rome?"]), CHUNKS, lambda _, a: max(map(len, a)) < 50)
+    return Human(
+        rows, TestQuestions(["Why is it 9 o'clock in Rome?"]), CHUNKS, lambda _, a: max(map(len, a)) < 50
+    )
 
 
 def build(method: Any, sampled: Any = (), people: Human | None = None, limit: int = 10) -> Preferences:
@@ -45,10 +47,18 @@ def build(method: Any, sampled: Any = (), people: Human | None = None, limit: in
 
 def test_best_over_worst_and_the_rest_is_left_over() -> None:
     # rewards with gold "3 euros": "3 euros" 1.0 (quoted); "3 dollars" 0.4; "no" 0
-    pair, counts = best_and_worst(task("q", "3 euros"), said("no", "3 euros", "3 dollars", "no"), WEIGHTS, 0.3)
+    pair, counts = best_and_worst(
+        task("q", "3 euros"), said("no", "3 euros", "3 dollars", "no"), WEIGHTS, 0.3
+    )
     assert pair is not None
     assert (pair.chosen, pair.rejected, pair.gap) == ("3 euros", "no", 1.0)
-    assert counts.model_dump() == {"sampled": 4, "truncated": 0, "duplicate": 1, "in_pairs": 2, "left_over": 1}
+    assert counts.model_dump() == {
+        "sampled": 4,
+        "truncated": 0,
+        "duplicate": 1,
+        "in_pairs": 2,
+        "left_over": 1,
+    }
 
 
 @pytest.mark.parametrize(
