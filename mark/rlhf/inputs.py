@@ -37,7 +37,17 @@ from mark.rlhf.feedback import ACCEPTED, AcceptedFeedback, Encode, TestQuestions
 POLICY = "rl_trained_lora"  # the entry that RLHF makes
 CONTROL = "sft_continued_lora"  # the control arm: fine-tuning gone on with for as many steps
 _PACKAGE = Path(__file__).resolve().parents[1]
-_CODE = ("rlhf/*.py", "train/*.py", "answering/*.py", "models/*.py", "prompting.py", "records.py")
+_CODE = (
+    "rlhf/*.py",
+    "train/*.py",
+    "answering/*.py",
+    "models/*.py",
+    "evaluation/metrics.py",
+    "evaluation/questions.py",
+    "data_prep/similarity.py",
+    "prompting.py",
+    "records.py",
+)
 _LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
 
 

@@ -126,7 +126,7 @@ class _Run:
         ]
         self._write(self.out.parent / CONTROL, "sft_continued", control_entry, tokenizer, curves)
         self._write(self.out, "rlhf", policy_entry, tokenizer, curves, preferences)
-        write_json(self.inputs.plots / f"{self.out.name}.json", curves)
+        write_json(self.inputs.plots / f"{self.out.name}.json", _plot_rows(policy, start))
         return RlhfResult(policy_entry, control_entry, preferences.ledger)
 
     def _asked(self) -> list[Example]:
@@ -395,6 +395,16 @@ def _curve(arm: Arm, state: TrainerState, start: float) -> list[dict[str, Any]]:
                 value = round(float(row[key]), 6) + 0.0
                 rows.append({"arm": arm, "step": int(row["step"]), "metric": name, "value": value})
     return sorted(rows, key=lambda row: (row["step"], row["metric"]))
+
+
+def _plot_rows(state: TrainerState, start: float) -> list[dict[str, float]]:
+    """Rows of the plot of the policy's validation reward by step; the other curves stand in the entry."""
+    rows = [{"step": 0, "val_reward": start, "val_kl": 0.0}]
+    return rows + [
+        {"step": int(row["step"]), "val_reward": row[VAL_REWARD], "val_kl": row[VAL_KL]}
+        for row in state.log_history
+        if VAL_REWARD in row
+    ]
 
 
 @contextmanager

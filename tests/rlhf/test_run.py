@@ -83,6 +83,8 @@ def test_both_arms_become_entries(inputs: RlhfInputs, answers: None, tmp_path: P
     assert policy["best_step"] == max([2, 4], key=lambda step: (rewards[step], -step))
     kl = {r["step"]: r["value"] for r in curves if (r["arm"], r["metric"]) == ("rlhf", "val_kl")}
     assert kl[0] == 0.0 < kl[4]
+    plotted = json.loads((inputs.plots / "rl_trained_lora.json").read_text())
+    assert {row["step"]: row["val_reward"] for row in plotted} == rewards
     ledger = PreferenceLedger.model_validate_json((out / "ledger.json").read_text())
     ledger.check()
     assert (ledger.questions.asked, ledger.answers.sampled, ledger.pairs) == (6, 12, 4)
