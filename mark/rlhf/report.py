@@ -36,12 +36,12 @@ from mark.files import (
 )
 from mark.models.loading import load_entry, preferred_dtype
 from mark.records import Prediction
+from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.gate import Decision, Evidence, decide
 from mark.rlhf.inputs import CONTROL, POLICY, RlhfInputs
 from mark.rlhf.policy import divergence
 from mark.rlhf.preferences import PreferenceLedger
 from mark.rlhf.reward import judged
-from mark.rlhf.run import RlhfEntry
 from mark.rlhf.sampling import Sampler, tasks_of
 from mark.rlhf.table import report_text
 from mark.rlhf.validation import VAL_KL, VAL_REWARD

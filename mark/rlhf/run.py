@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,6 +25,7 @@ from mark.models.source_file import base_sha256, read_source
 from mark.models.sources import verify_model
 from mark.prompting import answer_ids, build_prompt
 from mark.records import Chunk, Example
+from mark.rlhf.entry import Arm, RlhfEntry, curve_rows, plot_rows
 from mark.rlhf.inputs import CONTROL, RlhfInputs, held_out_questions, params_sha256, run_key
 from mark.rlhf.policy import add_reference, evaluating, load_policy
 from mark.rlhf.preferences import Human, Pair, PreferenceLedger, Preferences, Rated, build_preferences
@@ -37,7 +38,7 @@ from mark.seeding import derived_seed, seed_everything
 from mark.train.checkpoints import newest_complete, step_of
 from mark.train.collator import AnswerCollator
 from mark.train.data import encode
-from mark.train.entry import Entry, write_entry
+from mark.train.entry import write_entry
 from mark.train.hardware import training_device, wants_bf16
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 
@@ -46,20 +47,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-
-Arm = Literal["rlhf", "sft_continued"]
-
-
-class RlhfEntry(Entry):
-    """entry.json of an arm; `params` is the rlhf section, `examples` the rows that it was trained on."""
-
-    method: str  # dpo, kto, grpo, rloo or sft
-    sft: str  # the entry that it started from
-    sft_sha256: str  # of its adapter
-    val_reward: float  # of the checkpoint that became the entry
-    val_kl: float  # nats an answer
-    sft_val_reward: float  # of the entry that it started from
-    pairs: int  # preferences; questions for grpo and rloo
 
 
 @dataclass(frozen=True)
@@ -121,12 +108,12 @@ class _Run:
         policy_entry = self._entry("rlhf", policy, count, preferences.ledger, start)
         control_entry = self._entry("sft_continued", control, len(self.asked), preferences.ledger, start)
         curves = [
-            *_curve("sft_continued", control, start),
-            *_curve("rlhf", policy, start),
+            *curve_rows("sft_continued", control, start),
+            *curve_rows("rlhf", policy, start),
         ]
         self._write(self.out.parent / CONTROL, "sft_continued", control_entry, tokenizer, curves)
         self._write(self.out, "rlhf", policy_entry, tokenizer, curves, preferences)
-        write_json(self.inputs.plots / f"{self.out.name}.json", _plot_rows(policy, start))
+        write_json(self.inputs.plots / f"{self.out.name}.json", plot_rows(policy, start))
         return RlhfResult(policy_entry, control_entry, preferences.ledger)
 
     def _asked(self) -> list[Example]:
@@ -380,31 +367,6 @@ def _finished(folder: Path, steps: Steps) -> TrainerState | None:
     if newest is None or step_of(newest) < steps.steps:
         return None
     return TrainerState.load_from_json(str(newest / "trainer_state.json"))
-
-
-def _curve(arm: Arm, state: TrainerState, start: float) -> list[dict[str, Any]]:
-    """Raw curves: a row a logged number; step 0 is the fine-tuned model."""
-    rows: list[dict[str, Any]] = [
-        {"arm": arm, "step": 0, "metric": VAL_REWARD, "value": start},
-        {"arm": arm, "step": 0, "metric": VAL_KL, "value": 0.0},
-    ]
-    names = {"loss": "loss", VAL_REWARD: VAL_REWARD, VAL_KL: VAL_KL, "reward": "sampled_reward"}
-    for row in state.log_history:
-        for key, name in names.items():
-            if key in row:
-                value = round(float(row[key]), 6) + 0.0
-                rows.append({"arm": arm, "step": int(row["step"]), "metric": name, "value": value})
-    return sorted(rows, key=lambda row: (row["step"], row["metric"]))
-
-
-def _plot_rows(state: TrainerState, start: float) -> list[dict[str, float]]:
-    """Rows of the plot of the policy's validation reward by step; the other curves stand in the entry."""
-    rows = [{"step": 0, "val_reward": start, "val_kl": 0.0}]
-    return rows + [
-        {"step": int(row["step"]), "val_reward": row[VAL_REWARD], "val_kl": row[VAL_KL]}
-        for row in state.log_history
-        if VAL_REWARD in row
-    ]
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from mark.evaluation import EvalInputs, evaluate, write_results
 from mark.evaluation.report import Tree
 from mark.files import read_json, write_json
 from mark.models.source_file import base_sha256, read_source
+from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.inputs import RlhfInputs
 from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
 from mark.rlhf.report import ReportInputs, make_report, write_report
-from mark.rlhf.run import RlhfEntry
 from mark.rlhf.table import report_text
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
 from tests.rlhf.small import rlhf_settings
