@@ -24,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(models_app, name="models")
+feedback = typer.Typer(help="What people said about answers.", no_args_is_help=True)
+app.add_typer(feedback, name="feedback")
 Out = Annotated[Path | None, typer.Option(help="Write here instead of running the DVC stage.")]
 
 
@@ -352,6 +354,46 @@ def run(
     from mark.commands.manager import run_stage_by_name
 
     typer.echo(run_stage_by_name(stage.value, confirm, git_root()))
+
+
+@app.command()
+def rlhf(
+    confirm_run: Annotated[bool, typer.Option("--confirm-run", help="Really train, then compare.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Print the last comparison.")] = False,
+) -> None:
+    """Plan reinforcement learning from preferences, or run it.
+
+    Example: `mark rlhf --confirm-run`
+    """
+    from mark.commands.rlhf import last_rlhf_report, run_rlhf
+
+    typer.echo(last_rlhf_report(git_root()) if report else run_rlhf(confirm_run, git_root()))
+
+
+@feedback.command("list")
+def feedback_list() -> None:
+    """Show what waits in feedback/inbox.jsonl, and how much of the rest stays out and why.
+
+    Example: `mark feedback list`
+    """
+    from mark.commands.feedback import list_feedback
+
+    typer.echo(list_feedback(git_root()))
+
+
+@feedback.command("review")
+def feedback_review(
+    accept: Annotated[list[str] | None, typer.Option(help="Id to accept; may be repeated.")] = None,
+    reject: Annotated[list[str] | None, typer.Option(help="Id to refuse for good.")] = None,
+    accept_all: Annotated[bool, typer.Option("--accept-all", help="Accept all that wait.")] = False,
+) -> None:
+    """Read the feedback that waits; accept or refuse it. Only accepted feedback is trained on.
+
+    Example: `mark feedback review --accept r17 --reject r18`
+    """
+    from mark.commands.feedback import review_feedback
+
+    typer.echo(review_feedback(accept or [], reject or [], accept_all, git_root()))
 
 
 @app.command("held-out", hidden=True)

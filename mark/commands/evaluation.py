@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mark.commands.dvc import dvc
+from mark.commands.rlhf import last_rlhf_report
 from mark.errors import ConfigError, DataError
 from mark.files import METRICS, read_json
 
@@ -30,7 +31,7 @@ def run_eval(model: str | None, dataset: Path | None, root: Path) -> str:
 
 
 def last_report(root: Path) -> str:
-    """The tables of all evaluated entries.
+    """The tables of all evaluated entries, and of RLHF where it ran.
 
     Raises:
         DataError: Nothing was evaluated yet.
@@ -41,7 +42,10 @@ def last_report(root: Path) -> str:
     if not files:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")
     try:
-        return "\n\n".join(summary_text(read_json(path)) for path in files)
+        tables = [summary_text(read_json(path)) for path in files]
+        if (root / METRICS / "rlhf.json").is_file():
+            tables.append(last_rlhf_report(root))
+        return "\n\n".join(tables)
     except KeyError as fault:
         raise DataError(
             f"metrics/ lacks {fault}: another version of mark wrote it; run `dvc repro eval`"

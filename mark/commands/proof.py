@@ -92,7 +92,8 @@ def keep(root: Path) -> str:
             "no finished proof to keep; `make proof` starts or resumes it, `mark proof` shows how far it is"
         )
     (root / DOCS).mkdir(parents=True, exist_ok=True)
-    for path in [*metrics, clone / "params.yaml", clone / "dvc.lock"]:
+    rlhf = clone / "metrics/rlhf.json"
+    for path in [*metrics, *([rlhf] if rlhf.is_file() else []), clone / "params.yaml", clone / "dvc.lock"]:
         shutil.copyfile(path, root / DOCS / path.name)
     write_text(root / DOCS / "README.md", _page(clone))
     return f"{DOCS} holds the proof of {_git(clone, 'rev-parse', '--short=10', 'HEAD')}"

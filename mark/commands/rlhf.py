@@ -1,0 +1,49 @@
+"""`mark rlhf`: a dry run unless it is confirmed; `--report` prints the last comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mark.commands.dvc import dvc
+from mark.config import Paths, Rlhf, load_section
+from mark.errors import DataError
+from mark.files import METRICS, MODELS, read_json
+
+
+def run_rlhf(confirmed: bool, root: Path) -> str:
+    """Plan, or run the DVC stages rlhf and rlhf_report.
+
+    Args:
+        confirmed: False: only say what would be done.
+        root: The project's root.
+
+    Returns:
+        The text to print.
+    """
+    from mark.rlhf import RlhfInputs
+    from mark.rlhf.guard import check_guards
+    from mark.rlhf.inputs import POLICY
+    from mark.rlhf.plan import plan_text
+
+    settings = load_section(Rlhf, "rlhf", root / "params.yaml")
+    paths = load_section(Paths, "paths", root / "params.yaml")
+    if not confirmed:
+        return plan_text(RlhfInputs.of_project(settings.entry, paths, root), settings, root / MODELS / POLICY)
+    check_guards(settings, confirmed=True)
+    dvc(["repro", "-s", "rlhf"], root)
+    dvc(["repro", "-s", "rlhf_report"], root)
+    return last_rlhf_report(root)
+
+
+def last_rlhf_report(root: Path) -> str:
+    """The table of the last comparison.
+
+    Raises:
+        DataError: There is none.
+    """
+    from mark.rlhf.table import report_text
+
+    path = root / METRICS / "rlhf.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; `mark rlhf --confirm-run` makes it")
+    return report_text(read_json(path)["rlhf"])

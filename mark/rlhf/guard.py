@@ -1,0 +1,30 @@
+"""Guard rails, as in fine-tuning: nothing trains unless every setting allows it."""
+
+from __future__ import annotations
+
+import os
+
+from mark.config import SETUP_MODE, Rlhf, setup_mode
+from mark.errors import GuardError
+
+
+def check_guards(settings: Rlhf, confirmed: bool) -> None:
+    """Refuse to train while a guard rail forbids it.
+
+    Args:
+        settings: The rlhf section.
+        confirmed: Whether the user said `--confirm-run`, or a DVC stage runs.
+
+    Raises:
+        GuardError: One sentence that names the setting to change.
+    """
+    if setup_mode():
+        raise GuardError(f"RLHF is blocked because {SETUP_MODE}={os.environ[SETUP_MODE]}; unset it to train.")
+    if settings.dry_run:
+        raise GuardError("RLHF is guarded by rlhf.dry_run: true; set it to false to train.")
+    if settings.max_steps == 0:
+        raise GuardError("RLHF is guarded by rlhf.max_steps: 0; set it to -1 or a number of steps to train.")
+    if settings.epochs == 0 and settings.max_steps < 0:
+        raise GuardError("RLHF is guarded by rlhf.epochs: 0; set it to 1 or more to train.")
+    if not confirmed:
+        raise GuardError("RLHF was not confirmed; add --confirm-run to train.")

@@ -1,0 +1,124 @@
+"""Validation while training: reward of greedy answers and distance from the fine-tuned model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from mark.answering.engine import Engine, Request
+from mark.config import Reward
+from mark.rlhf.policy import as_reference, divergence, evaluating
+from mark.rlhf.reward import judge
+from mark.rlhf.sampling import Sampler, Task
+from mark.rlhf.schedule import Steps
+from mark.train.callbacks import ProgressCallback
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+
+VAL_REWARD, VAL_KL = "val_reward", "val_kl"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation questions and how they are asked.
+
+    Attributes:
+        tasks: Their greedy answers give the reward.
+        probes: Prompts on which the divergence is estimated.
+        weights: Of the reward.
+        max_seq_length: Tokens of prompt and answer together.
+        max_new_tokens: Of an answer.
+        batch_size: Questions answered together.
+        seed: Of the samples that the divergence is estimated on: the same at every step.
+    """
+
+    tasks: Sequence[Task]
+    probes: Sequence[Sequence[int]]
+    weights: Reward
+    max_seq_length: int
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+
+    def measure(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+        """`val_reward` and `val_kl` (nats an answer) of a policy with its reference beside it."""
+        sampler = Sampler(1.0, self.max_new_tokens, self.batch_size, self.seed)
+        with evaluating(model):
+            reward = self.reward(model, tokenizer)
+            kl = divergence(model, tokenizer, self.probes, sampler, lambda: as_reference(model))
+        return {VAL_REWARD: round(reward, 6), VAL_KL: round(max(kl, 0.0), 6)}
+
+    def reward(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
+        """Mean reward of greedy answers, the refusal rule left to the model itself."""
+        engine = Engine(model, tokenizer, self.max_seq_length, self.max_new_tokens, self.batch_size)
+        requests = [Request(task.question, task.passages) for task in self.tasks]
+        answers = engine.generate(requests, "validating")
+        totals = [
+            judge(answer.raw_text, task.golds, answer.passages_shown, self.weights).total(self.weights)
+            for task, answer in zip(self.tasks, answers, strict=True)
+        ]
+        return sum(totals) / max(len(totals), 1)
+
+
+class ValidationCallback(TrainerCallback):  # type: ignore[misc]
+    """Measures at each evaluation, keeps it in the trainer's history, and asks for a checkpoint."""
+
+    def __init__(self, steps: Steps, measure: Callable[[], dict[str, float]], taken: list[float]) -> None:
+        """Take what to do when.
+
+        Args:
+            steps: Of the run.
+            measure: The validation.
+            taken: Gets the seconds of each, for the progress line.
+        """
+        self.steps, self.measure, self.taken = steps, measure, taken
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Before the checkpoint is written, so that it holds the measurement."""
+        if not self.steps.evaluates(state.global_step):
+            return
+        started = time.monotonic()
+        found = self.measure()
+        self.taken.append(time.monotonic() - started)
+        state.log_history.append({"step": state.global_step, **found})
+        control.should_save = control.should_log = True
+
+
+class StepProgress(ProgressCallback):
+    """The progress line of training; the time left follows from the steps."""
+
+    def __init__(self, meter: Any, steps: Steps, name: str) -> None:
+        super().__init__(meter, 0, -(-steps.steps // steps.every))
+        self.name, self.done = name, 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar under the method's name."""
+        super().on_train_begin(args, state, control, **kwargs)
+        bar: tqdm[Any] = self.bar
+        bar.set_description_str(self.name, refresh=False)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count the steps of this session."""
+        self.done += 1
+        super().on_step_end(args, state, control, **kwargs)
+
+    def _seconds_left(self, state: TrainerState) -> float:
+        left = state.max_steps - state.global_step
+        taken = self.meter.validation_seconds
+        each = sum(taken) / len(taken) if taken else 0.0
+        share = left / max(state.max_steps, 1)
+        seconds = self.meter.seconds / max(self.done, 1) * left + each * round(share * self.validations)
+        return float(seconds)

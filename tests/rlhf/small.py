@@ -1,0 +1,57 @@
+"""A fine-tuned entry on a tiny model and short questions, shared by the RLHF tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mark.config import Rlhf, load_section
+from mark.files import write_json
+from mark.rlhf.sampling import Task
+from tests.conftest import ROOT
+
+
+def rlhf_settings(**changes: Any) -> Rlhf:
+    """The committed rlhf section with a short run; `sampling` changes are laid over."""
+    section = load_section(Rlhf, "rlhf", ROOT / "params.yaml").model_dump()
+    sampling = section["sampling"] | {"questions": 6, "answers": 3, "max_new_tokens": 8, "batch_size": 8}
+    short = {
+        "batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 0.01, "warmup_ratio": 0.0,
+        "precision": "fp32", "max_steps": 2, "evaluations": 1, "val_questions": 2, "kl_questions": 1,
+        "max_pairs": 4,
+    }  # fmt: skip
+    sampling |= changes.pop("sampling", {})
+    return Rlhf.model_validate(section | short | changes | {"sampling": sampling})
+
+
+def make_entry(folder: Path, base: Path, architecture: str) -> Path:
+    """models/tiny_lora below `folder`: an adapter whose B is not zero, on a copy of a base."""
+    from peft import LoraConfig, get_peft_model
+
+    from mark.models.loading import load_base
+    from mark.models.source_file import base_sha256, read_source
+    from mark.models.targets import lora_targets
+
+    shutil.copytree(base, folder / "models/base/tiny")
+    model, tokenizer = load_base(folder / "models/base/tiny")
+    torch.manual_seed(5)
+    targets = lora_targets(architecture)
+    config = LoraConfig(r=2, target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")
+    entry = folder / "models/tiny_lora"
+    get_peft_model(model, config).save_pretrained(entry)
+    tokenizer.save_pretrained(entry)
+    sha = base_sha256(read_source(folder / "models/base/tiny"))
+    write_json(entry / "entry.json", {"base": "tiny", "base_sha256": sha})
+    return entry
+
+
+def short_tasks(tokenizer: Any, count: int = 4) -> list[Task]:
+    """Questions of a dozen tokens."""
+    texts = [f"What is {i}?" for i in range(count)]
+    return [
+        Task(str(i), text, ("one",), "answerable", tuple(tokenizer(text)["input_ids"]), ())
+        for i, text in enumerate(texts)
+    ]

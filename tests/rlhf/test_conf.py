@@ -1,0 +1,34 @@
+"""Every method under every budget composes and is valid; an experiment only selects."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from mark.commands.params import compose
+from mark.config import Rlhf
+from mark.errors import ConfigError
+from tests.conftest import ROOT
+
+
+def composed(*overrides: str) -> Rlhf:
+    return Rlhf.model_validate(yaml.safe_load(compose(list(overrides), ROOT))["rlhf"])
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "rloo"])
+def test_each_method_composes_under_proof_and_keeps_its_budget(method: str) -> None:
+    found = composed("experiment=proof", f"rlhf={method}")
+    assert found.method == method
+    assert found.max_pairs >= found.min_pairs == 150
+
+
+def test_profiles() -> None:
+    assert (composed().method, composed().max_pairs) == ("dpo", 12)
+    assert composed().max_pairs < composed().min_pairs  # the demo is too few to judge
+    assert composed("experiment=smoke").method == "grpo"
+    assert composed("model=mamba").entry == "mamba_lora"
+
+
+def test_kto_needs_a_batch() -> None:
+    with pytest.raises(ConfigError, match="method=kto needs batch_size of 2"):
+        compose(["rlhf=kto", "rlhf.batch_size=1"], ROOT)

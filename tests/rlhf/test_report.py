@@ -1,0 +1,125 @@
+"""The comparison on a small project that eval ran on: arms, gains, gate, files."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mark.evaluation import EvalInputs, evaluate, write_results
+from mark.evaluation.report import Tree
+from mark.files import read_json, write_json
+from mark.models.source_file import base_sha256, read_source
+from mark.rlhf.entry import RlhfEntry
+from mark.rlhf.inputs import RlhfInputs
+from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
+from mark.rlhf.report import ReportInputs, make_report, write_report
+from mark.rlhf.table import report_text
+from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
+from tests.rlhf.small import rlhf_settings
+
+__all__ = ["project"]
+EVAL = SETTINGS.model_copy(update={"cells": ["base_retrieval", "tuned_retrieval"]})
+LEDGER = PreferenceLedger(
+    method="dpo", questions=QuestionCounts(asked=24, paired=12, tied=6, no_two_answers=6),
+    answers=AnswerCounts(sampled=96, truncated=20, duplicate=30, in_pairs=24, left_over=22),
+    human=HumanCounts(), sampled_pairs=12, human_pairs=0, beyond_limit=0, pairs=12, human_ratings=0, rows=12,
+)  # fmt: skip
+
+
+def _arm(root: Path, name: str, scale: float) -> None:
+    """An entry beside the fine-tuned one: its adapter with every B scaled; 1 = the same model."""
+    sft, out = root / "models/random_lora", root / "models" / name
+    shutil.copytree(sft, out)
+    weights = load_file(sft / "adapter_model.safetensors")
+    changed = {key: value * (scale if "lora_B" in key else 1) for key, value in weights.items()}
+    save_file(changed, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    entry = RlhfEntry(
+        name=name, base="random", base_sha256=base_sha256(read_source(root / "models/base/random")),
+        architecture="llama", random=True, data_sha256="", params_sha256="", params={}, seed=7, examples=12, steps=6,
+        best_step=6, train_loss=0.6, val_loss=None, trainable_parameters=1, max_seq_length=MAX_LENGTH,
+        precision="fp32", method="dpo", sft="random_lora", sft_sha256="", val_reward=0.2, val_kl=0.1,
+        sft_val_reward=0.1, pairs=12,
+    )  # fmt: skip
+    write_json(out / "entry.json", entry.model_dump())
+    curves = [
+        {"arm": arm, "step": step, "metric": metric, "value": value}
+        for arm in ("rlhf", "sft_continued")
+        for step, kl, reward in ((0, 0.0, 0.1), (6, 0.1, 0.2))
+        for metric, value in (("val_kl", kl), ("val_reward", reward), ("loss", 0.6))
+    ]
+    write_json(out / "curves.json", curves)
+    write_json(out / "ledger.json", LEDGER.model_dump())
+
+
+@pytest.fixture(scope="module")
+def metrics(project: Path) -> Iterator[Tree]:
+    """metrics/rlhf.json of a policy that is the fine-tuned model, and of a control that is not."""
+    LEDGER.check()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    inputs = EvalInputs.of_project("random_lora", 7, project)
+    write_results(evaluate(inputs, EVAL, RETRIEVAL, MAX_LENGTH), "random_lora", project)
+    _arm(project, "rl_trained_lora", 1.0)
+    _arm(project, "sft_continued_lora", -2.0)
+    rlhf = RlhfInputs(
+        data=project / "data", sft=project / "models/random_lora", feedback=project / "data/feedback_accepted.jsonl",
+        handwritten_test=project / "data/handwritten_test.jsonl",
+        calibration=project / "reports/eval/random_lora/calibration.json", embedder=project / "models/embedder",
+        checkpoints=project / ".ckpt", plots=project / "plots/train",
+    )  # fmt: skip
+    settings = rlhf_settings(min_pairs=150)
+    report = make_report(ReportInputs.of_project(rlhf, 7, project), settings, EVAL, RETRIEVAL)
+    write_report(report, project)
+    yield read_json(project / "metrics/rlhf.json")["rlhf"]
+    torch.set_num_threads(threads)
+
+
+def test_a_policy_that_is_the_fine_tuned_model_gains_nothing(metrics: Tree) -> None:
+    for name in ("reward", "token_f1", "rouge_l"):
+        assert metrics["gain"]["over_sft"][name]["difference"] == 0.0
+    arms = metrics["arms"]
+    assert {k: v for k, v in arms["rlhf"].items() if k != "kl_to_sft"} == {
+        k: v for k, v in arms["sft"].items() if k != "kl_to_sft"
+    }
+    assert list(arms) == ["base", "rlhf", "sft", "sft_continued"]  # sorted in the file
+    assert arms["sft"]["kl_to_sft"] == 0.0 < arms["base"]["kl_to_sft"]
+    assert (metrics["kept"], metrics["verdict"], metrics["too_few_to_judge"]) == ("sft", "cannot tell", True)
+    assert metrics["reason"] == "12 preferences are too few to judge, 150 are needed"
+
+
+def test_the_fine_tuned_arm_is_that_of_eval(metrics: Tree, project: Path) -> None:
+    evaluated = read_json(project / "metrics/eval_random_lora.json")["eval_random_lora"]["all"]
+    for arm, cell in (("sft", "tuned_retrieval"), ("base", "base_retrieval")):
+        for name in ("token_f1", "exact_match", "rouge_l", "bleu"):
+            assert metrics["arms"][arm][name] == evaluated[cell][name]
+
+
+def test_the_files_hold_what_dvc_reads(metrics: Tree, project: Path) -> None:
+    def numbers(value: Any) -> Iterator[float]:
+        for item in value.values():
+            yield from numbers(item) if isinstance(item, dict) else [item] if isinstance(item, float) else []
+            assert not isinstance(item, list)
+
+    assert all(math.isfinite(number) for number in numbers(metrics))
+    frontier = read_json(project / "plots/rlhf_reward_kl.json")
+    assert {"arm": "rlhf", "step": 6, "kl": 0.1, "reward": 0.2} in frontier and len(frontier) == 4
+    arms = {row["arm"] for row in read_json(project / "plots/rlhf_arms.json")}
+    assert arms == {"base", "sft", "sft_continued", "rlhf"}
+    lines = (project / "reports/rlhf/predictions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["cell"] for line in lines} == arms
+    assert len(lines) == 4 * metrics["questions"]
+
+
+def test_the_table_says_that_it_is_too_few(metrics: Tree) -> None:
+    text = report_text(metrics)
+    assert "TOO FEW TO JUDGE" in text
+    assert text.endswith("The fine-tuned model is kept (cannot tell): "
+                         "12 preferences are too few to judge, 150 are needed.")  # fmt: skip
