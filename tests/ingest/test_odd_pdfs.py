@@ -179,7 +179,7 @@ def test_letters_of_unknown_meaning_are_no_text(tmp_path, settings):
     assert (bad.code, bad.page, bad.pages) == ("needs_ocr", 1, 1)
 
 
-@pytest.mark.skipif(bool(missing_for_ocr("eng")), reason="text recognition is not installed; `make optional`")
+@pytest.mark.skipif(bool(missing_for_ocr("eng")), reason="text recognition is not installed; `make extras`")
 def test_letters_of_unknown_meaning_are_recognised(tmp_path, settings):
     import matplotlib
     from fpdf import FPDF  # comes with OCRmyPDF; numbers its letters 1, 2, 3 ...
