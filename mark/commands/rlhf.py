@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mark.commands.dvc import dvc
 from mark.config import Paths, Rlhf, load_section
-from mark.errors import DataError
+from mark.errors import ConfigError, DataError
 from mark.files import METRICS, MODELS, read_json
 
 
@@ -19,6 +19,9 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
 
     Returns:
         The text to print.
+
+    Raises:
+        ConfigError: dvc.yaml does not list the stages.
     """
     from mark.rlhf import RlhfInputs
     from mark.rlhf.guard import check_guards
@@ -30,6 +33,8 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
     if not confirmed:
         return plan_text(RlhfInputs.of_project(settings.entry, paths, root), settings, root / MODELS / POLICY)
     check_guards(settings, confirmed=True)
+    if "\n  rlhf:" not in (root / "dvc.yaml").read_text(encoding="utf-8"):
+        raise ConfigError("dvc.yaml has no stage rlhf: it is not part of the pipeline yet, see docs/rlhf.md")
     dvc(["repro", "-s", "rlhf"], root)
     dvc(["repro", "-s", "rlhf_report"], root)
     return last_rlhf_report(root)

@@ -14,13 +14,14 @@ from mark.prompting import Passage
 from mark.records import Chunk
 
 REMOVED = "[…]"  # stands where a quotation was taken out
-_OPENERS = "\"“„«‘'‚‹「『>"
-_CLOSERS = "\"”“»’‘'›」』"
+_OPENERS = "\"“„«»”‟❝＂`‘'‚’‹›「『>"
+_CLOSERS = "\"”“»«❞＂’‘'›‹」』"
 _MIN_LETTERS = 3  # `No` stands in every `Regulation (EC) No 300/2008`
 # Quotations, closed or running to the end of the text; an apostrophe inside a word opens nothing.
 _QUOTED = re.compile(
+    r"»[^«»]+(?:«|\Z)|[”‟][^“”]+(?:[“”]|\Z)|❝[^❞]+(?:❞|\Z)|＂[^＂]+(?:＂|\Z)|``[^`']+(?:''|\Z)|›[^‹›]+(?:‹|\Z)|"
     r"\"[^\"]+(?:\"|\Z)|“[^“”]+(?:[“”]|\Z)|„[^„“”]+(?:[“”]|\Z)|«[^»]+(?:»|\Z)|‹[^›]+(?:›|\Z)"
-    r"|「[^」]+(?:」|\Z)|『[^』]+(?:』|\Z)|(?<!\w)[‘‚'](?=\S)(?s:.+?)(?:[’‘'](?!\w)|\Z)|(?m:^[ \t]*>[^\n]*)"
+    r"|「[^」]+(?:」|\Z)|『[^』]+(?:』|\Z)|(?<!\w)[‘‚'’](?=\S)(?s:.+?)(?:[’‘'](?!\w)|\Z)|(?m:^[ \t]*>[^\n]*)"
 )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PRIVATE = frozenset({"preferences.jsonl", "ledger.json"})  # of an entry: what people asked and said
 EXPORT_FILE = "export.json"
 
 
@@ -202,7 +203,7 @@ def read_export(folder: Path) -> dict[str, Any]:
 
 
 def copy_entry(info: ModelInfo, folder: Path, card: str) -> None:
-    """An entry's files and its card, for a hub.
+    """An entry's files and its card, for a hub; questions and feedback that it was trained on stay here.
 
     Args:
         info: The entry.
@@ -210,7 +211,7 @@ def copy_entry(info: ModelInfo, folder: Path, card: str) -> None:
         card: Text of the model card.
     """
     for path in sorted(info.folder.iterdir()):
-        if path.is_file():
+        if path.is_file() and path.name not in PRIVATE:
             shutil.copyfile(path, folder / path.name)
     write_text(folder / "README.md", card)
 

@@ -50,7 +50,7 @@ def push(plan: Push) -> str:
         The address of the commit.
 
     Raises:
-        ConfigError: No token is set.
+        ConfigError: No token is set, or the repository is public and the push private.
         ModelError: The hub refuses, or cannot be reached.
     """
     token = os.environ.get("HF_TOKEN", "")
@@ -65,6 +65,8 @@ def push(plan: Push) -> str:
     api = HfApi(token=token)
     try:
         api.create_repo(plan.repo, private=plan.private, exist_ok=True)
+        if plan.private and not api.repo_info(plan.repo).private:
+            raise ConfigError(f"{plan.repo} exists and is public; push with --public, or name another one")
         done = api.upload_folder(repo_id=plan.repo, folder_path=plan.folder, commit_message="Pushed by MARK")
     except (transport_fault, OSError, ValueError) as fault:
         line = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)

@@ -14,7 +14,11 @@ from mark.pipeline.draft import Draft
 from mark.pipeline.pages import PageTexts
 from mark.records import Chunk, Page
 
-MARKS = ['"{}"', "“{}”", "„{}“", "«{}»", "‹{}›", "‘{}’", "'{}'", "「{}」", "\n> {}\n", '"{}', "“{}"]
+PAIRS = [
+    '"{}"', "“{}”", "„{}“", "«{}»", "‹{}›", "‘{}’", "'{}'", "「{}」", "»{}«", "”{}”", "’{}’", "❝{}❞", "＂{}＂",
+    "``{}''", "\n> {}\n",
+]  # fmt: skip
+MARKS = [*PAIRS, '"{}', "“{}"]
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +66,15 @@ def test_of_1000_answers_with_planted_fakes_none_is_shown(
     shown = kept = drafted = 0
     for number in range(1000):
         true, fake = planted(rng, chunks)
-        fake = fake.translate(str.maketrans("", "", "\"'‘’“”„«»‹›「」"))  # the mark is the template's
+        fake = fake.translate(str.maketrans("", "", "\"'‘’“”„«»‹›「」❝❞＂`"))  # the mark is the template's
         true = true.translate(str.maketrans("", "", '"‘’“”'))
         assert fold(fake) not in corpus
         genuine = rng.random() < 0.5 and "'" not in true and fold(true) in corpus
         answer = f"It is so, see {rng.choice(MARKS).format(fake)} and more."
         if genuine:
-            answer = f"The text says {rng.choice(MARKS[:9]).format(true)} there. {answer}"
+            answer = f"The text says {rng.choice(PAIRS).format(true)} there. {answer}"
         if number % 10 == 0:
-            answer = rng.choice(MARKS[:9]).format(fake).strip()
+            answer = rng.choice(PAIRS).format(fake).strip()
         checked = check.check(answer)
         shown += fold(fake) in fold(checked.text) or any(fold(fake) in fold(q.text) for q in checked.quotes)
         told: list[str] = []

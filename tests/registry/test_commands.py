@@ -135,10 +135,12 @@ def test_a_base_that_entries_need_stays(project: Path) -> None:
 
 
 def test_push_is_a_dry_run(project: Path) -> None:
+    (project / "models/transformer_lora/preferences.jsonl").write_text("what people asked\n")
     printed = models("push-to-hub", "transformer_lora", "--repo", "team/law-lora")
     assert "would push transformer_lora to team/law-lora (private)" in printed
     assert "adapter_model.safetensors" in printed and "README.md" in printed
     assert "nothing was sent; --confirm sends it" in printed
+    assert "preferences.jsonl" not in printed
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line_without_the_token(
