@@ -99,7 +99,7 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     rows: dict[Split, list[Example]] = {}
     balances: dict[Split, Balance] = {}
     written = Drafts() if material.writer is None else material.writer.write(training_passages(corpus))
-    practice = resolve(material.practice, corpus, settings.val_share, seed)
+    practice = resolve(material.practice, corpus, settings.val_share, seed, retriever.vectors_of)
     book.unused_practice = practice.unused
     foreign = _Foreign(chunks, casing, practice, seed, written.foreign)
     asked = QuestionIndex()

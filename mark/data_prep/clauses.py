@@ -286,7 +286,7 @@ def _verb_phrase(draft: Clause) -> Clause | None:
         return _verb_phrase(replace(draft, modal=modal_now, predicate=rest[semi.end() :]))
     if rest.startswith("be "):
         return _be_phrase(draft, rest[3:])
-    rest = _without_aside(rest)
+    rest = _without_inset(rest)
     match = re.match(r"^([a-z-]+)(?= |$)", rest)
     if match is None or match.group(1) not in verbs.BASE_VERBS:
         return None
@@ -295,7 +295,7 @@ def _verb_phrase(draft: Clause) -> Clause | None:
     return replace(draft, verb=verb, rest=core, adjuncts=(*draft.adjuncts, *adjuncts))
 
 
-def _without_aside(rest: str) -> str:
+def _without_inset(rest: str) -> str:
     """`report, without delay, to` -> `report to`."""
     return re.sub(
         r"^([a-z]+), (?:[^,]{3,60}), (?=(?:to|the|a|an|of|in|on|with|that|for|all|any|each)\b)", r"\1 ", rest

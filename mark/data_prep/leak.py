@@ -169,13 +169,8 @@ def _passages(
         for chunk_id in (*row.contexts, *([row.source_chunk] if row.source_chunk else [])):
             if chunk_id in chunks:
                 shown.setdefault(chunk_id, row.example_id)
-    embedded = retriever.chunks if retriever is not None else {}  # the others were brought by questions
-    own = [chunks[i] for i in sorted(shown) if i in embedded]
-    brought = [chunks[i] for i in sorted(shown) if i not in embedded]
-    copies = near_copies(brought, hidden)
-    if retriever is not None and own:
-        copies |= near_copies(own, [c for c in hidden if c.chunk_id not in embedded])
-        copies |= near_copies(own, [c for c in hidden if c.chunk_id in embedded], retriever.vectors_of)
+    vectors_of = retriever.vectors_of if retriever is not None else None
+    copies = near_copies([chunks[i] for i in sorted(shown)], hidden, vectors_of)
     for chunk_id, original in sorted(copies.items()):
         where, source = chunks[chunk_id], chunks[original]
         yield Leak(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mark.answering.quotes import fold
 from mark.data_prep.candidates import Candidate
 from mark.data_prep.ledger import Corpus
-from mark.data_prep.passage_copies import near_copies
+from mark.data_prep.passage_copies import VectorsOf, near_copies
 from mark.data_prep.split import Section
 from mark.data_prep.unanswerable import Foreign
 from mark.errors import DataError
@@ -72,7 +73,13 @@ def read_practice(path: Path, share: float) -> list[PracticeQuestion]:
     return read_jsonl(path, PracticeQuestion)
 
 
-def resolve(rows: Sequence[PracticeQuestion], corpus: Corpus, val_share: float, seed: int) -> Practice:
+def resolve(
+    rows: Sequence[PracticeQuestion],
+    corpus: Corpus,
+    val_share: float,
+    seed: int,
+    vectors_of: VectorsOf | None = None,
+) -> Practice:
     """Find each row's passage in the corpus, or take the one that it brings along.
 
     A row on the corpus belongs to the split of its section; those of the test split are left out. Of the
@@ -85,6 +92,7 @@ def resolve(rows: Sequence[PracticeQuestion], corpus: Corpus, val_share: float, 
         corpus: The passages and their splits.
         val_share: `data_prep.val_share`.
         seed: The run's seed.
+        vectors_of: float32 [chunks, dimension], unit rows for given chunks; None = copies by words only.
     """
     practice = Practice()
     documents = {chunk.document for chunk in corpus.chunks}
@@ -103,7 +111,7 @@ def resolve(rows: Sequence[PracticeQuestion], corpus: Corpus, val_share: float, 
             practice.of(split).foreign.append(Foreign(row.question, RULE, None))
         else:
             practice.unused["other_corpus"] += 1
-    _add_brought(practice, brought, corpus, val_share, seed)
+    _add_brought(practice, brought, corpus, partial(_drawn, seed, val_share), vectors_of)
     for split in SPLITS:
         share = practice.of(split)
         random.Random(derived_seed(seed, RULE, split)).shuffle(share.candidates)
@@ -134,18 +142,22 @@ def _add_own(practice: Practice, row: PracticeQuestion, found: Chunk | None, cor
 
 
 def _add_brought(
-    practice: Practice, rows: Sequence[PracticeQuestion], corpus: Corpus, val_share: float, seed: int
+    practice: Practice,
+    rows: Sequence[PracticeQuestion],
+    corpus: Corpus,
+    draw: Callable[..., Split],
+    vectors_of: VectorsOf | None,
 ) -> None:
     """Questions with their own passages, but for copies of what another split holds."""
     passages: dict[Split, dict[str, Chunk]] = {split: {} for split in SPLITS}
     for row in rows:
-        split = practice.sections.setdefault(_section(row), _drawn(seed, val_share, *_section(row)))
+        split = practice.sections.setdefault(_section(row), draw(*_section(row)))
         passage = _passage(row)
         passages[split][passage.chunk_id] = passage
     hidden: list[Chunk] = []
     for split in reversed(SPLITS):  # validation first: training must not know its passages
         held = [chunk for chunk in corpus.chunks if corpus.split_of[chunk.chunk_id] != split]
-        copies = near_copies(list(passages[split].values()), [*held, *hidden])
+        copies = near_copies(list(passages[split].values()), [*held, *hidden], vectors_of)
         practice.of(split).passages.update({i: p for i, p in passages[split].items() if i not in copies})
         hidden += practice.of(split).passages.values()
     for row in rows:

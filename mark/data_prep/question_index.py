@@ -128,7 +128,11 @@ def _conflict(first: str, second: str) -> bool:
 
 
 def _names_more(first: str, second: str) -> bool:
-    return bool(stems(" ".join(names(first) | numbers(first))) - stems(second))
+    return bool(_named(first) - _named(second) - stems(second))
+
+
+def _named(question: str) -> frozenset[str]:
+    return stems(" ".join(names(question) | numbers(question)))  # a number may be a part of a word: NIS2
 
 
 def question_tokens(question: str) -> frozenset[str]:

@@ -161,6 +161,11 @@ _UNCOUNTED = (
 )
 
 
+def starting_low(text: str) -> str:
+    """A question as it continues a sentence."""
+    return text[0].lower() + text[1:]
+
+
 def without_aside(subject: str) -> str:
     """`the board, after consulting the members` -> `the board`."""
     return re.split(

@@ -99,6 +99,7 @@ class Retriever:
         self._settings = settings
         self._keywords = KeywordIndex(chunks)
         self._names = DocumentNames(chunks)
+        self._others: dict[str, NDArray[np.float32]] = {}
         self._documents = np.array([chunk.document for chunk in chunks])
         order = sorted(range(len(chunks)), key=lambda row: chunks[row].chunk_id)
         self._tie_order = np.empty(len(chunks), dtype=np.int64)
@@ -156,9 +157,9 @@ class Retriever:
         return cls(chunks, Parts(dense, encoder, tokens, _reranker(embedder, settings)), settings)
 
     def over(self, chunks: Sequence[Chunk]) -> Retriever:
-        """The same retrieval over other chunks, embedded now."""
+        """The same retrieval over other chunks, see `vectors_of`."""
         encoder = self._parts.encoder
-        dense = ExactSearch(encoder.encode([chunk.embedded_text for chunk in chunks]))
+        dense = ExactSearch(self.vectors_of(chunks))
         tokens = TokenIndex.build(chunks, encoder) if self._parts.tokens is not None else None
         return Retriever(chunks, replace(self._parts, dense=dense, tokens=tokens), self._settings)
 
@@ -212,8 +213,18 @@ class Retriever:
         return self._parts.encoder.encode(list(questions), truncate=True)
 
     def vectors_of(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Unit vectors of chunks of this corpus, float32 [chunks, dimension]."""
-        return self._parts.dense.stored([self._row_of[chunk.chunk_id] for chunk in chunks])
+        """Unit vectors of chunks, float32 [chunks, dimension]; those of other corpora are embedded once."""
+        new = {chunk.chunk_id: chunk for chunk in chunks if chunk.chunk_id not in self._row_of}
+        new = {chunk_id: chunk for chunk_id, chunk in new.items() if chunk_id not in self._others}
+        if new:
+            vectors = self._parts.encoder.encode([chunk.embedded_text for chunk in new.values()])
+            self._others.update(zip(new, vectors, strict=True))
+        known = [chunk.chunk_id for chunk in chunks if chunk.chunk_id in self._row_of]
+        if len(known) == len(chunks):
+            return self._parts.dense.stored([self._row_of[chunk_id] for chunk_id in known])
+        stored = self._parts.dense.stored([self._row_of[chunk_id] for chunk_id in known])
+        found = {**self._others, **dict(zip(known, stored, strict=True))}
+        return np.stack([found[chunk.chunk_id] for chunk in chunks])
 
     def _block(self, questions: list[str], k: int, barred: Mask | None) -> list[list[Hit]]:
         """Search for some questions, each also without the documents' names among these documents alone."""

@@ -141,6 +141,19 @@ def test_another_name_or_number_makes_another_question() -> None:
     assert "Under the Act, what must the Assembly of the State of Sikkim consist of?" not in index
 
 
+@pytest.mark.parametrize("name", ["NIS2", "Web2.0", "Regulation 2016/679", "COVID-19", "ISO27001"])
+def test_a_number_inside_a_name_is_part_of_it(name: str) -> None:
+    asked = f"Under {name}, who has to report an incident?"
+    index = QuestionIndex()
+    index.add(asked)
+    assert asked in index and f"{asked[:-1]} at once?" in index
+    assert asked.replace(name, "HIPAA") not in index
+    assert asked.replace(name, "ISO9001") not in index
+    index.add(asked, np.array([1, 0], dtype=np.float32))
+    meant = f"Who must report an incident under {name}?"
+    assert index.near(meant, np.array([1, 0], dtype=np.float32)) == asked
+
+
 def test_meaning_counts_where_vectors_are_given() -> None:
     index = QuestionIndex()
     one, far = np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32)

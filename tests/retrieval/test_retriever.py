@@ -66,6 +66,29 @@ def test_two_rankings_become_one():
     assert hits[0].bm25 > hits[1].bm25 > hits[2].bm25 == 0.0
 
 
+class CountingEncoder(AxisEncoder):
+    """Notes what it embeds."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def encode(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
+        self.seen += texts
+        return super().encode(texts, truncate)
+
+
+def test_passages_of_other_corpora_are_embedded_once():
+    chunks = list(retriever().chunks.values())
+    encoder = CountingEncoder()
+    own = Retriever(chunks[:2], Parts(ExactSearch(np.eye(4, dtype=np.float32)[:2]), encoder), settings())
+    wanted = [chunks[2], chunks[0], chunks[3], chunks[1]]
+    expected = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]]
+    assert (own.vectors_of(wanted) == expected).all()
+    assert (own.vectors_of(wanted[::-1]) == expected[::-1]).all()
+    assert [hit.chunk for hit in own.over(wanted[:1]).search(["so sweet"], k=4)[0]] == [chunks[2]]
+    assert encoder.seen == [chunks[2].embedded_text, chunks[3].embedded_text, "so sweet"]
+
+
 def test_scores_instead_of_ranks():
     (hits,) = retriever(fusion="score").search(["bread that is sweet"], k=3)
     # dense of the 3 candidates: cake 1, a and b 0. Keywords, 3 candidates: cake 1 (the best), a and d, the

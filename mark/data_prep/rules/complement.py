@@ -11,7 +11,7 @@ from mark.data_prep import verbs
 from mark.data_prep.parties import is_agent, lost_pointer, pointed_end, says_little
 from mark.data_prep.phrases import NOUN_TOO, brief, content_words, without_references
 from mark.data_prep.rules.base import Draft, Source, clean_answer
-from mark.data_prep.wording import Ask
+from mark.data_prep.wording import Ask, starting_low
 from mark.data_prep.words import word_set
 
 _PERSON = re.compile(
@@ -241,7 +241,7 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
     bare = replace(ask, verb_phrase=f"{clause.verb} {after}".strip())
     short = [a for a in clause.of_kind("condition") if len(a.text.split()) < 18]
     purposeful = [a for a in short if not lost_pointer(without_references(a.text), a.text)]
-    tail = f" {_low(without_references(purposeful[0].text))}" if purposeful else ""
+    tail = f" {starting_low(without_references(purposeful[0].text))}" if purposeful else ""
     if (
         (not after and not tail)
         or says_little(f"{after}{tail}".strip())
@@ -255,7 +255,3 @@ def _direct_person(source: Source, ask: Ask, rng: random.Random) -> Iterator[Dra
         bare.ask("Which person or body", rng) + tail,
     )
     yield Draft(questions, answer, "short", source.statement.text, ())
-
-
-def _low(text: str) -> str:
-    return text[0].lower() + text[1:]

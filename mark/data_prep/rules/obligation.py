@@ -13,7 +13,7 @@ from mark.data_prep.phrases import brief, content_words, singular_role
 from mark.data_prep.rules.base import Draft, Source, clean_answer
 from mark.data_prep.topics import spoken_topic
 from mark.data_prep.verbs import PRONOUNS
-from mark.data_prep.wording import Ask, replace_negation, short_condition
+from mark.data_prep.wording import Ask, replace_negation, short_condition, starting_low
 from mark.data_prep.words import word_set
 
 _CONTENTS = word_set(
@@ -208,13 +208,10 @@ def _object(source: Source, ask: Ask, case: str, rng: random.Random) -> Iterator
         questions = [bare.ask("What kind of measures", rng), bare.ask("Which measures", rng)]
     role, we = singular_role(ask.subject), bare.we()
     if role is not None and we is not None:
-        questions += [f"As {role}, {_low(we.ask('What', rng))}", f"We are {role}. {we.ask('What', rng)}"]
+        asked = (we.ask("What", rng), we.ask("What", rng))
+        questions += [f"As {role}, {starting_low(asked[0])}", f"We are {role}. {asked[1]}"]
     style = "short" if len(answer.split()) <= 10 else "full"
     yield Draft(tuple(questions), answer, style, source.statement.text, ())  # type: ignore[arg-type]
-
-
-def _low(text: str) -> str:
-    return text[0].lower() + text[1:]
 
 
 def _poor_object(answer: str) -> bool:
