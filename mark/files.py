@@ -44,6 +44,7 @@ BASE_MODELS = Path("models/base")
 EMBEDDER = Path("models/embedder")
 RERANKER = Path("models/reranker")
 MODELS = Path("models")
+ADAPTER = "adapter_model.safetensors"  # in an entry's folder
 CHAMPION = Path("models/champion.json")  # and its promotion log; no out
 CHAMPION_COPY = Path("models/champion")  # the champion as it was promoted: its stage may run again
 REGISTRY = Path("models/registry.json")  # a view that is rebuilt, never read

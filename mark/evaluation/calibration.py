@@ -21,6 +21,7 @@ class Calibrations(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     entry: str
+    adapter_sha256: str | None = None  # of the adapter that answered; None in files of older versions
     base: str
     question_ids: list[str]  # the validation questions that were used
     thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive

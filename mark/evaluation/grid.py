@@ -31,6 +31,7 @@ from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import Question
 from mark.evaluation.significance import Bootstrap
 from mark.evaluation.summary import rounded, summarise
+from mark.files import ADAPTER, read_json, sha256_file
 from mark.models.loading import load_base, load_entry, preferred_dtype
 from mark.records import Prediction
 from mark.seeding import derived_seed
@@ -69,16 +70,21 @@ class _Run:
     settings: Eval
     top_k: int
     max_seq_length: int
+    continued: bool  # trained on from another entry, whose evaluation holds the base model's cells
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (cell, question id)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
-        return [CELLS[name] for name in self.settings.cells]
+        cells = [CELLS[name] for name in self.settings.cells]
+        return [cell for cell in cells if cell.model != "base" or not self.continued]
 
 
 def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_length: int) -> EvalResult:
     """Evaluate one entry against its base model and the extractive baseline.
+
+    An entry that was trained on from another one (RLHF) leaves the base model's
+    cells to that one's evaluation.
 
     Args:
         inputs: Where data and models lie.
@@ -94,7 +100,8 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
         LeakError: A test question was trained on.
         ModelError: A model cannot be loaded, or the base cells were not answered by the plain base model.
     """
-    run = _Run(gather(inputs, settings, retrieval), settings, retrieval.top_k, max_seq_length)
+    continued = "sft" in read_json(inputs.entry / "entry.json")
+    run = _Run(gather(inputs, settings, retrieval), settings, retrieval.top_k, max_seq_length, continued)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = preferred_dtype(device)
     log.info(
@@ -122,12 +129,16 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
     )
     developed = development_rows(run.asked.validation, run.answers, calibrations.thresholds, run.asked.chunks)
     metrics["development"] = rounded(development(developed, bootstrap))
-    metrics |= {"precision": str(dtype).removeprefix("torch."), "base_probe_equal": base_proved}
+    metrics["precision"] = str(dtype).removeprefix("torch.")
+    if base_proved:
+        metrics["base_probe_equal"] = True
     return EvalResult(inputs.entry.name, predictions, developed, metrics, calibrations, run.seconds)
 
 
 def _base_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch.device) -> bool:
-    """Answer the base model's cells, and prove that no adapter took part."""
+    """Answer the base model's cells, and prove that no adapter took part; False where there are none."""
+    if not any(cell.model == "base" for cell in run.cells):
+        return False
     model, tokenizer = load_base(inputs.base, dtype, device)
     before = probe_sha256(model, tokenizer)
     _answer_cells(run, "base", model, tokenizer)
@@ -209,6 +220,7 @@ def _calibrations(run: _Run, inputs: EvalInputs) -> Calibrations:
         thresholds[name] = calibrate(run.asked.validation, answers)
     return Calibrations(
         entry=inputs.entry.name,
+        adapter_sha256=sha256_file(inputs.entry / ADAPTER),
         base=inputs.base.name,
         question_ids=[question.id for question in run.asked.validation],
         thresholds=thresholds,

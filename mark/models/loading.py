@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mark.errors import ModelError
-from mark.files import BASE_MODELS, MODELS, git_root
+from mark.files import ADAPTER, BASE_MODELS, MODELS, git_root
 from mark.models.embedder import Embedder
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.quiet import quiet_progress
@@ -26,7 +26,6 @@ __all__ = ["Embedder", "load_base", "load_entry", "load_model", "preferred_dtype
 
 log = logging.getLogger(__name__)
 
-_ADAPTER = "adapter_model.safetensors"
 
 
 def load_base(
@@ -98,8 +97,8 @@ def load_entry(
     from peft import PeftModel
 
     base = entry_base(entry)
-    if not (entry / _ADAPTER).is_file():
-        raise ModelError(f"{entry} holds no {_ADAPTER}; run `dvc repro train` (or `dvc pull`)")
+    if not (entry / ADAPTER).is_file():
+        raise ModelError(f"{entry} holds no {ADAPTER}; run `dvc repro train` (or `dvc pull`)")
     _check_base(entry, base)
     model, tokenizer = load_base(base, dtype, device)
     try:
@@ -207,7 +206,7 @@ def _check_adapter(model: PeftModel, entry: Path) -> None:
     from peft.utils import get_peft_model_state_dict
     from safetensors import safe_open
 
-    with safe_open(entry / _ADAPTER, framework="pt") as handle:
+    with safe_open(entry / ADAPTER, framework="pt") as handle:
         stored = set(handle.keys())
     wanted = set(get_peft_model_state_dict(model))
     if stored != wanted:

@@ -16,7 +16,7 @@ from mark.answering.refusal import Calibration
 from mark.config import Serve
 from mark.errors import MarkError, ModelError
 from mark.evaluation.calibration import Calibrations, thresholds_of
-from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, sha256_file
+from mark.files import ADAPTER, BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, sha256_file
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
@@ -27,7 +27,6 @@ from mark.pipeline.untrusted import Neutraliser
 log = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
-_ADAPTER = "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
 
@@ -188,7 +187,7 @@ def _sha256(root: Path, name: str) -> str:
     base = root / BASE_MODELS / name
     if (base / "config.json").is_file():
         return base_sha256(read_source(base))
-    return sha256_file(root / MODELS / name / _ADAPTER)
+    return sha256_file(root / MODELS / name / ADAPTER)
 
 
 def _broken(candidate: Candidate, fault: BaseException) -> ModelError:

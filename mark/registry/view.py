@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mark.errors import DataError, MarkError, ModelError
 from mark.files import (
+    ADAPTER,
     BASE_MODELS,
     CHAMPION_COPY,
     METRICS,
@@ -24,7 +25,6 @@ from mark.files import (
 from mark.models.source_file import base_sha256, read_source
 from mark.registry.champion import Champion, read_champion
 
-ADAPTER = "adapter_model.safetensors"
 ENTRY_FILE = "entry.json"
 Tree = dict[str, Any]
 

@@ -14,6 +14,7 @@ from mark.config import Paths, Rlhf
 from mark.errors import DataError, MarkError
 from mark.evaluation.calibration import Calibrations
 from mark.files import (
+    ADAPTER,
     CHUNKS,
     EMBEDDER,
     HANDWRITTEN_TEST,
@@ -126,7 +127,7 @@ class RlhfInputs:
 
     def sft_sha256(self) -> str:
         """Of the fine-tuned adapter."""
-        return sha256_file(self.sft / "adapter_model.safetensors")
+        return sha256_file(self.sft / ADAPTER)
 
     def data_sha256(self) -> str:
         """One hash of all that is read but models."""

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mark.files import BASE_MODELS, whole_folder, write_json
+from mark.files import ADAPTER, BASE_MODELS, whole_folder, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from mark.errors import LeakError, ModelError
 from mark.evaluation import EvalInputs, EvalResult, evaluate, grid, summary_text, write_results
 from mark.evaluation.calibration import Calibrations
-from mark.files import read_jsonl, write_jsonl
+from mark.files import ADAPTER, read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from mark.prompting import REFUSAL
 from mark.records import Example, Prediction
 
@@ -107,6 +108,20 @@ def test_means_are_those_of_the_predictions(result: EvalResult) -> None:
     assert found["refusal_recall"] == pytest.approx(sum(refused) / 2, abs=1e-5)
 
 
+def test_an_entry_trained_on_from_another_leaves_out_the_base_model(
+    project: Path, result: EvalResult, tmp_path: Path
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(project, root)
+    record = read_json(root / "models/random_lora/entry.json")
+    write_json(root / "models/random_lora/entry.json", {**record, "sft": "transformer_lora"})
+    found = evaluate(EvalInputs.of_project("random_lora", 7, root), SETTINGS, RETRIEVAL, MAX_LENGTH)
+    assert found.predictions == [row for row in result.predictions if not row.cell.startswith("base")]
+    assert "base_probe_equal" not in found.metrics and result.metrics["base_probe_equal"] is True
+    told = " ".join(summary_text({"eval_random_lora": found.metrics}).split())
+    assert "was not compared with base + retrieval" in told
+
+
 def test_a_second_run_writes_the_same_bytes(project: Path, result: EvalResult, tmp_path: Path) -> None:
     again = evaluate(EvalInputs.of_project("random_lora", 7, project), SETTINGS, RETRIEVAL, MAX_LENGTH)
     for folder, found in (("a", result), ("b", again)):
@@ -125,6 +140,7 @@ def test_a_second_run_writes_the_same_bytes(project: Path, result: EvalResult, t
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
     assert len(read_jsonl(tmp_path / "a/reports/eval/random_lora/predictions.jsonl", Prediction)) == 42
     assert Calibrations.read(tmp_path / "a/reports/eval/random_lora/calibration.json") == result.calibrations
+    assert result.calibrations.adapter_sha256 == sha256_file(project / "models/random_lora" / ADAPTER)
 
 
 def test_the_table_names_every_cell_and_ends_with_the_verdict(result: EvalResult) -> None:
