@@ -68,6 +68,6 @@ proof-status: $(STAMP)  ## how far the proof is
 clean:  ## remove .venv, caches and what the pipeline wrote (never data/pdfs, feedback or the DVC cache)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info chroma_db .chroma_db.* .ckpt .cache logs
 	rm -rf data/raw data/pages.jsonl data/chunks.jsonl data/embeddings.npy data/index.json data/ingest_report.json data/.ingest.part data/token_vectors data/.token_vectors.*
-	rm -rf data/train_sft.jsonl data/val_sft.jsonl data/test_sft.jsonl data/ledger.json data/practice_passages.jsonl reports/eval reports/rlhf reports/timing_*.json
+	rm -rf data/train_sft.jsonl data/val_sft.jsonl data/test_sft.jsonl data/ledger.json data/practice_passages.jsonl reports/eval reports/rlhf reports/compare reports/timing_*.json
 	rm -rf models/base models/embedder models/reranker models/*_lora models/*_lora_* plots/train runs
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -35,6 +35,8 @@ class StageName(StrEnum):
     data_prep = "data_prep"
     lora = "lora"
     eval = "eval"
+    rlhf = "rlhf"
+    compare = "compare"
 
 
 def _version(wanted: bool) -> None:
@@ -409,14 +411,16 @@ def held_out(check: Annotated[bool, typer.Option("--check")] = False) -> None:
 
 
 @app.command()
-def report() -> None:
-    """Print the table of the last evaluation.
+def report(
+    full: Annotated[bool, typer.Option("--full", help="Each evaluation and RLHF's arms too.")] = False,
+) -> None:
+    """Print the table of the last run.
 
-    Example: `mark report`
+    Example: `mark report --full`
     """
     from mark.commands.evaluation import last_report
 
-    typer.echo(last_report(git_root()))
+    typer.echo(last_report(git_root(), full))
 
 
 @app.command()

@@ -23,7 +23,7 @@ def _changed(tmp_path: Path, section: str, changes: dict[str, Any]) -> Path:
 
 def test_committed_params_are_valid() -> None:
     params = load_params(ROOT / "params.yaml")
-    assert params.eval.entries == [f"{params.model.name}_lora"]
+    assert params.eval.entries == [f"{params.model.name}_lora", "rl_trained_lora"]
 
 
 @pytest.mark.parametrize(

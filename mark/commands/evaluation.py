@@ -30,18 +30,26 @@ def run_eval(model: str | None, dataset: Path | None, root: Path) -> str:
     return evaluate_dataset(model, dataset, root)
 
 
-def last_report(root: Path) -> str:
-    """The tables of all evaluated entries, and of RLHF where it ran.
+def last_report(root: Path, full: bool = False) -> str:
+    """The one table of the last run, what training saw, and the verdicts.
+
+    Args:
+        root: The project's root.
+        full: Each entry's own tables and RLHF's arms instead.
 
     Raises:
         DataError: Nothing was evaluated yet.
     """
+    from mark.compare.results import comparison_text
     from mark.evaluation.report import summary_text
 
     files = sorted((root / METRICS).glob("eval_*.json"))
+    compared = root / METRICS / "compare.json"
     if not files:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")
     try:
+        if compared.is_file() and not full:
+            return comparison_text(read_json(compared)["compare"])
         tables = [summary_text(read_json(path)) for path in files]
         if (root / METRICS / "rlhf.json").is_file():
             tables.append(last_rlhf_report(root))

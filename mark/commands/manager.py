@@ -7,24 +7,24 @@ from typing import Any
 
 from mark.commands.dvc import dvc
 from mark.commands.training import TrainRequest, run_training
-from mark.config import Train, load_section
+from mark.config import Eval, Train, load_section
 from mark.errors import MarkError
 
-_DVC_STAGE = {"data_prep": "data_prep", "lora": "train", "eval": "eval"}
+_DVC_STAGE = {"data_prep": "data_prep", "lora": "train", "rlhf": "rlhf", "compare": "compare"}
 
 
 def run_stage_by_name(stage: str, confirmed: bool, root: Path) -> str:
     """Say what a stage would do, or run it with the stages that it needs.
 
     Args:
-        stage: data_prep, lora or eval.
+        stage: data_prep, lora, eval, rlhf or compare.
         confirmed: False: only say.
         root: The project's root.
 
     Returns:
         The text to print.
     """
-    target = _DVC_STAGE[stage]
+    target = _target(stage, root)
     if confirmed:
         if stage == "lora":
             from mark.train.guard import check_guards
@@ -37,6 +37,13 @@ def run_stage_by_name(stage: str, confirmed: bool, root: Path) -> str:
         lines.append(run_training(TrainRequest(None, None, confirmed=False), root))
     lines.append(f"Nothing was run. `mark run --stage {stage} --confirm` runs it.")
     return "\n".join(lines)
+
+
+def _target(stage: str, root: Path) -> str:
+    """Its name in dvc.yaml; `eval` is the fine-tuned entry's, since RLHF's own needs the stage rlhf."""
+    if stage == "eval":
+        return f"eval@{load_section(Eval, 'eval', root / 'params.yaml').entries[0]}"
+    return _DVC_STAGE[stage]
 
 
 def _would_run(target: str, root: Path) -> list[str]:
