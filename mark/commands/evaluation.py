@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mark.commands.dvc import dvc
 from mark.commands.rlhf import last_rlhf_report
+from mark.config import Eval, load_section
 from mark.errors import ConfigError, DataError
 from mark.files import METRICS, read_json
 
@@ -43,7 +44,8 @@ def last_report(root: Path, full: bool = False) -> str:
     from mark.compare.results import comparison_text
     from mark.evaluation.report import summary_text
 
-    files = sorted((root / METRICS).glob("eval_*.json"))
+    names = load_section(Eval, "eval", root / "params.yaml").entries
+    files = [path for name in names if (path := root / METRICS / f"eval_{name}.json").is_file()]
     compared = root / METRICS / "compare.json"
     if not files:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")

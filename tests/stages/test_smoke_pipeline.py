@@ -103,8 +103,14 @@ def project(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path) -> Path:
 def test_every_stage_wrote_its_outputs(project: Path) -> None:
     metrics = json.loads((project / "metrics/eval_random_lora.json").read_text())
     assert list(metrics) == ["eval_random_lora"]
-    entry = json.loads((project / "models/random_lora/entry.json").read_text())
-    assert entry["random"] is True
+    for name in ("random_lora", "rl_trained_lora", "sft_continued_lora"):
+        assert json.loads((project / f"models/{name}/entry.json").read_text())["random"] is True
+    compared = json.loads((project / "metrics/compare.json").read_text())["compare"]
+    assert compared["verdict"] == {"random_lora": "cannot tell", "rl_trained_lora": "cannot tell"}
+    assert compared["best"] == "none" and set(compared["models"]) > {
+        "random_lora",
+        "rl_trained_lora + retrieval",
+    }
     assert (project / "chroma_db/chroma.sqlite3").is_file()
     ledger = json.loads((project / "data/ledger.json").read_text())
     assert ledger["splits"]["train"]["examples"] > 0 and ledger["questions"]["asked"] > 0
@@ -140,13 +146,22 @@ def test_the_stages_ran_with_the_network_refused(project: Path) -> None:
 def test_second_run_runs_no_stage(project: Path) -> None:
     output = dvc(project, "repro")
     assert "Running stage" not in output
-    assert output.count("didn't change, skipping") >= 6
+    assert output.count("didn't change, skipping") >= 10
 
 
 def test_report_prints_the_table(project: Path) -> None:
     output = mark(project, "report")
-    assert "Verdict on random_lora + retrieval: cannot tell" in output
-    assert "tuned + retrieval" in output and "best sentence" in output
+    for label in (
+        "random + retrieval",
+        "random_lora + retrieval",
+        "rl_trained_lora + retrieval",
+        "best sentence",
+    ):
+        assert sum(line.strip().startswith(label) for line in output.splitlines()) >= 1, label
+    assert "  random_lora: cannot tell; " in output and "  rl_trained_lora: cannot tell; " in output
+    assert output.strip() == (project / "reports/compare/table.txt").read_text().strip()
+    full = mark(project, "report", "--full")
+    assert "Verdict on random_lora + retrieval: cannot tell" in full and "RLHF by grpo" in full
 
 
 def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
