@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from mark.answering.quotes import fold
 from mark.config import Rlhf
 from mark.errors import DataError
 from mark.evaluation.questions import stratified
@@ -17,6 +18,7 @@ from mark.files import read_json, read_jsonl, write_json, write_jsonl
 from mark.models.embedder import Embedder
 from mark.prompting import answer_ids, build_prompt
 from mark.records import Chunk, Example
+from mark.rlhf.held_out import TestText, with_test_text
 from mark.rlhf.inputs import RlhfInputs, held_out_questions
 from mark.rlhf.people import Human, from_people
 from mark.rlhf.policy import evaluating
@@ -32,6 +34,7 @@ from mark.rlhf.preferences import (
 from mark.rlhf.ranking import joined, rank
 from mark.rlhf.sampling import Sampled, Sampler, Task, tasks_of
 from mark.seeding import derived_seed
+from mark.untrusted import Neutraliser
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -109,7 +112,15 @@ class Gathering:
             self.inputs.handwritten_test,
             None if encoder is None else lambda texts: encoder.encode(texts, truncate=True),
         )
-        return Human(accepted, test, self.chunks, self._fits(tokenizer))
+        text = TestText.read(self.inputs.data, self.inputs.handwritten_test) if accepted else TestText()
+        return Human(
+            rows=accepted,
+            test=test,
+            chunks=self.chunks,
+            fits=self._fits(tokenizer),
+            held_out=with_test_text(accepted, text, self.chunks),
+            plain=Neutraliser(tokenizer).text,
+        )
 
     def _fits(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], bool]:
         """Whether a person's question and answers leave room for each other, as our own do."""
@@ -154,7 +165,11 @@ class Gathering:
         if path.is_file():
             return FromSamples.model_validate(read_json(path))
         tasks = tasks_of(rows, self.chunks, tokenizer, self.prompt_tokens)
-        drawn = self._draw(number, tasks, model, tokenizer)
+        plain = Neutraliser(tokenizer).text  # a special token that was spelt out would be read back as one
+        drawn = [
+            [replace(answer, text=plain(fold(answer.text))) for answer in answers]
+            for answers in self._draw(number, tasks, model, tokenizer)
+        ]
         block = rank(zip(tasks, drawn, strict=True), self.settings.reward, self.settings.sampling.min_gap)
         write_json(path, block.model_dump())
         return block

@@ -19,6 +19,8 @@ class Human:
     test: TestQuestions
     chunks: Mapping[str, Chunk]
     fits: Callable[[str, Sequence[str]], bool]  # a question and answers are not too long
+    held_out: frozenset[str] = frozenset()  # ids of rows that hold test text
+    plain: Callable[[str], str] = str  # breaks the text of special tokens: people's text is untrusted
 
 
 def from_people(method: Method, human: Human) -> FromPeople:
@@ -31,21 +33,24 @@ def from_people(method: Method, human: Human) -> FromPeople:
     counts = HumanCounts(accepted=len(human.rows))
     pairs: list[Pair] = []
     rated: list[Rated] = []
-    for row, tested in zip(human.rows, human.test.near([r.question for r in human.rows]), strict=True):
+    rows = [_plain(row, human.plain) for row in human.rows]
+    for row, tested in zip(rows, human.test.near([row.question for row in rows]), strict=True):
         if tested:
             counts.test_question += 1
         elif any(chunk_id not in human.chunks for chunk_id in row.contexts):
             counts.unknown_passage += 1
+        elif row.id in human.held_out:
+            counts.held_out += 1
         elif not human.fits(row.question, [row.answer, row.edited or row.answer]):
             counts.too_long += 1
-        elif row.edited is not None and fold(row.edited) == fold(row.answer):
+        elif row.edited is not None and row.edited == row.answer:
             counts.no_change += 1
         elif row.edited is not None and method in ("dpo", "kto"):
             counts.edits += 1
             pairs.append(
                 Pair(
                     id=row.id, origin="human", question=row.question, contexts=row.contexts,
-                    chosen=fold(row.edited), rejected=fold(row.answer), gap=None,
+                    chosen=row.edited, rejected=row.answer, gap=None,
                 )
             )  # fmt: skip
         elif row.edited is None and method == "kto":
@@ -53,9 +58,16 @@ def from_people(method: Method, human: Human) -> FromPeople:
             rated.append(
                 Rated(
                     id=row.id, origin="human", question=row.question, contexts=row.contexts,
-                    answer=fold(row.answer), good=row.thumb == "up",
+                    answer=row.answer, good=row.thumb == "up",
                 )
             )  # fmt: skip
         else:
             counts.unused += 1
     return FromPeople(pairs, rated, counts)
+
+
+def _plain(row: AcceptedFeedback, plain: Callable[[str], str]) -> AcceptedFeedback:
+    """Answers are folded first: NFKC makes special tokens of full-width letters."""
+    edited = None if row.edited is None else plain(fold(row.edited))
+    changes = {"question": plain(row.question), "answer": plain(fold(row.answer)), "edited": edited}
+    return row.model_copy(update=changes)

@@ -64,13 +64,14 @@ class AnswerCounts(BaseModel):
 
 
 class HumanCounts(BaseModel):
-    """`accepted == test_question + unknown_passage + too_long + no_change + edits + thumbs + unused`."""
+    """`accepted` is the sum of all the others."""
 
     model_config = ConfigDict(extra="forbid")
 
     accepted: int = 0
     test_question: int = 0  # nearly a test question: never taken
     unknown_passage: int = 0  # cites a chunk that is no longer there
+    held_out: int = 0  # shows a passage of a test section, or an answer repeats one or a test answer
     too_long: int = 0  # question or answer leaves no room for the other
     no_change: int = 0  # the edited answer is the original
     edits: int = 0
@@ -102,8 +103,8 @@ class PreferenceLedger(BaseModel):
             assert asked.asked == asked.paired + asked.tied + asked.no_two_answers
             assert asked.paired == self.sampled_pairs and answers.in_pairs == 2 * self.sampled_pairs
         assert answers.sampled == answers.truncated + answers.duplicate + answers.in_pairs + answers.left_over
-        out = human.test_question + human.unknown_passage + human.too_long + human.no_change
-        assert human.accepted == out + human.edits + human.thumbs + human.unused
+        parts = human.model_dump(exclude={"accepted"})
+        assert human.accepted == sum(parts.values())
         assert self.sampled_pairs + self.human_pairs == self.beyond_limit + self.pairs
 
 
