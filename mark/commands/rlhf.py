@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mark.commands.dvc import dvc
 from mark.config import Paths, Rlhf, load_section
-from mark.errors import ConfigError, DataError
+from mark.errors import DataError
 from mark.files import METRICS, MODELS, read_json
 
 
 def run_rlhf(confirmed: bool, root: Path) -> str:
-    """Plan, or run the DVC stages rlhf and rlhf_report.
+    """Plan, or run the DVC stages rlhf, eval of its entry, and rlhf_report.
 
     Args:
         confirmed: False: only say what would be done.
@@ -21,7 +21,8 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
         The text to print.
 
     Raises:
-        ConfigError: dvc.yaml does not list the stages.
+        GuardError: A guard rail forbids it.
+        MarkError: A stage fails.
     """
     from mark.rlhf import RlhfInputs
     from mark.rlhf.guard import check_guards
@@ -33,10 +34,8 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
     if not confirmed:
         return plan_text(RlhfInputs.of_project(settings.entry, paths, root), settings, root / MODELS / POLICY)
     check_guards(settings, confirmed=True)
-    if "\n  rlhf:" not in (root / "dvc.yaml").read_text(encoding="utf-8"):
-        raise ConfigError("dvc.yaml has no stage rlhf: it is not part of the pipeline yet, see docs/rlhf.md")
-    dvc(["repro", "-s", "rlhf"], root)
-    dvc(["repro", "-s", "rlhf_report"], root)
+    for stage in ("rlhf", f"eval@{POLICY}", "rlhf_report"):
+        dvc(["repro", "-s", stage], root)
     return last_rlhf_report(root)
 
 
