@@ -284,7 +284,7 @@ class Serve(Section):
 
 
 class Sampling(Section):
-    questions: int = Field(ge=1)  # training questions that are asked
+    questions: int = Field(ge=1)  # training questions that are asked at most
     answers: int = Field(ge=2)  # sampled answers a question; of grpo and rloo: the group's size
     temperature: float = Field(gt=0, le=2)
     max_new_tokens: int = Field(ge=1)  # of an answer; one that does not end within them is truncated

@@ -1,4 +1,4 @@
-"""models/rl_trained_lora, sft_continued_lora, reports/eval/<entry>, data -> metrics/rlhf.json, plots."""
+"""Entries of RLHF, reports/eval/<entry> and rl_trained_lora, data -> metrics/rlhf.json, plots."""
 
 from __future__ import annotations
 

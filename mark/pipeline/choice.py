@@ -22,7 +22,7 @@ from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
 from mark.pipeline.answer import Rule
 from mark.pipeline.streaming import StreamingEngine
-from mark.pipeline.untrusted import Neutraliser
+from mark.untrusted import Neutraliser
 
 log = logging.getLogger(__name__)
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from mark.models.loading import entry_base
+from mark.models.source_file import base_sha256, read_source
+from mark.rlhf.inputs import params_sha256
 from mark.rlhf.validation import VAL_KL, VAL_REWARD
 from mark.train.entry import Entry
 
 if TYPE_CHECKING:
     from transformers import TrainerState
 
+    from mark.rlhf.arms import Arms
+    from mark.rlhf.preferences import PreferenceLedger
+
 Arm = Literal["rlhf", "sft_continued"]
 
 
 class RlhfEntry(Entry):
-    """entry.json of an arm; `params` is the rlhf section, `examples` the rows that it was trained on."""
+    """entry.json of an arm; `params` is the rlhf section, `examples` the rows that it was trained on.
+
+    `steps` and `best_step` are 0 where there was too little to train on: the adapter is the fine-tuned one.
+    """
 
     method: str  # dpo, kto, grpo, rloo or sft
     sft: str  # the entry that it started from
@@ -23,6 +32,54 @@ class RlhfEntry(Entry):
     val_kl: float  # nats an answer
     sft_val_reward: float  # of the entry that it started from
     pairs: int  # preferences; questions for grpo and rloo
+
+
+def record_of(
+    arms: Arms, arm: Arm, name: str, state: TrainerState, rows: int, ledger: PreferenceLedger
+) -> RlhfEntry:
+    """The record of an arm; of checkpoints with equal validation reward the earliest is the best.
+
+    Args:
+        arms: What it was trained from and with.
+        arm: Which.
+        name: Of its folder.
+        state: Of its trainer; an empty one where nothing was trained.
+        rows: That it was trained on.
+        ledger: Of the preferences.
+    """
+    measured = {int(r["step"]): r for r in state.log_history if VAL_REWARD in r}
+    measured = measured or {0: {VAL_REWARD: arms.start, VAL_KL: 0.0}}
+    best = max(measured, key=lambda step: (measured[step][VAL_REWARD], -step))
+    losses = [row["loss"] for row in state.log_history if "loss" in row]
+    inputs, settings = arms.inputs, arms.settings
+    source = read_source(entry_base(inputs.sft))
+    online = settings.method in ("grpo", "rloo")
+    return RlhfEntry(
+        name=name,
+        base=inputs.sft_record["base"],
+        base_sha256=base_sha256(source),
+        architecture=source.architecture,
+        random=source.random,
+        data_sha256=inputs.data_sha256(),
+        params_sha256=params_sha256(settings, arms.seed),
+        params=settings.model_dump(),
+        seed=arms.seed,
+        examples=rows,
+        steps=state.global_step,
+        best_step=best,
+        train_loss=round(sum(losses) / max(len(losses), 1), 6) + 0.0,
+        val_loss=None,
+        trainable_parameters=inputs.sft_record["trainable_parameters"],
+        max_seq_length=arms.train.max_seq_length,
+        precision="bf16" if arms.bf16 else "fp32",
+        method=settings.method if arm == "rlhf" else "sft",
+        sft=inputs.sft.name,
+        sft_sha256=inputs.sft_sha256(),
+        val_reward=measured[best][VAL_REWARD],
+        val_kl=measured[best][VAL_KL],
+        sft_val_reward=arms.start,
+        pairs=ledger.rows if online else ledger.pairs + ledger.human_ratings,
+    )
 
 
 def curve_rows(arm: Arm, state: TrainerState, start: float) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ class Evidence:
     Attributes:
         pairs: Preferences (questions for grpo and rloo) that the policy was trained on.
         min_pairs: Fewer are too few to judge.
+        steps: That it was trained for; 0: there was too little to train on.
         clusters: Of answerable test questions.
         min_clusters: Fewer are too few to judge.
         val_rise: Validation reward of the policy's checkpoint minus that of the fine-tuned model.
@@ -26,6 +27,7 @@ class Evidence:
 
     pairs: int
     min_pairs: int
+    steps: int
     clusters: int
     min_clusters: int
     val_rise: float
@@ -33,6 +35,11 @@ class Evidence:
     f1_over_continued: Gain
     outside: Gain
     outside_name: str
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there were too few preferences to judge anything."""
+        return self.steps == 0 or self.pairs < self.min_pairs
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,10 @@ class Decision:
 def decide(found: Evidence) -> Decision:
     """Keep the policy where token F1 rose over both the fine-tuned model and the control arm, intervals above
     zero, and the metric outside the reward did not fall; else the fine-tuned model."""
-    if found.pairs < found.min_pairs:
+    if found.too_few:
         reason = f"{found.pairs} preferences are too few to judge, {found.min_pairs} are needed"
+        if found.steps == 0:
+            reason += "; nothing was trained"
         return Decision("sft", "cannot tell", reason)
     if found.clusters < found.min_clusters:
         reason = f"{found.clusters} clusters of test questions are too few, {found.min_clusters} are needed"

@@ -45,9 +45,13 @@ _CODE = (
     "models/*.py",
     "evaluation/metrics.py",
     "evaluation/questions.py",
+    "data_prep/passage_copies.py",
+    "data_prep/question_index.py",
+    "data_prep/set_index.py",
     "data_prep/similarity.py",
     "prompting.py",
     "records.py",
+    "untrusted.py",
 )
 _LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
 

@@ -27,10 +27,10 @@ def plan_text(inputs: RlhfInputs, settings: Rlhf, out: Path) -> str:
     group = settings.batch_size * settings.gradient_accumulation_steps
     rows = asked if online else settings.max_pairs * (2 if settings.method == "kto" else 1)
     steps = settings.max_steps if settings.max_steps > 0 else int(max(settings.epochs, 1) * (rows // group))
-    when = "while training" if online else "before training"
+    when = "while training" if online else f"before training, until {settings.max_pairs:,} pairs are found"
     lines = [
         ("method", f"{settings.method}, from {inputs.sft}"),
-        ("questions", f"{asked:,}, {sampling.answers} answers each, sampled {when}"),
+        ("questions", f"at most {asked:,}, {sampling.answers} answers each, sampled {when}"),
         ("preferences", f"at most {settings.max_pairs:,}; {settings.min_pairs:,} are needed for a verdict"),
         ("feedback", f"{len(inputs.accepted()):,} accepted"),
         ("steps", f"at most {steps:,}, {settings.evaluations} evaluations; as many for the control arm"),

@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from mark.answering.engine import Engine
-from mark.answering.merging import for_inference
 from mark.config import Eval, Retrieval, Rlhf
 from mark.errors import DataError
-from mark.evaluation.calibration import calibrate
-from mark.evaluation.cells import CELLS, Answer, from_generation, predict, request_for
 from mark.evaluation.inputs import Asked, EvalInputs, gather
-from mark.evaluation.questions import Question, stratified
-from mark.evaluation.retrieval import put
-from mark.evaluation.significance import Bootstrap, Floats, Gain, choose_clusters
-from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
+from mark.evaluation.questions import stratified
+from mark.evaluation.significance import Gain
+from mark.evaluation.summary import rounded
 from mark.files import (
+    ADAPTER,
     METRICS,
     PLOTS,
     REPORTS,
     read_json,
-    read_jsonl,
+    sha256_file,
     whole_folder,
     write_json,
     write_jsonl,
     write_text,
 )
-from mark.models.loading import load_entry, preferred_dtype
+from mark.models.embedder import Embedder
+from mark.models.loading import load_entry
 from mark.records import Prediction
+from mark.rlhf.answered import BASE_CELL, TUNED_CELL, ask_entry, check_adapter, read_answers
+from mark.rlhf.comparison import OUTSIDE, OUTSIDE_NAME, summarise
 from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.gate import Decision, Evidence, decide
 from mark.rlhf.inputs import CONTROL, POLICY, RlhfInputs
+from mark.rlhf.plots import arm_rows, frontier_rows
 from mark.rlhf.policy import divergence
 from mark.rlhf.preferences import PreferenceLedger
-from mark.rlhf.reward import judged
 from mark.rlhf.sampling import Sampler, tasks_of
 from mark.rlhf.table import report_text
-from mark.rlhf.validation import VAL_KL, VAL_REWARD
 from mark.seeding import derived_seed
 
-ARMS = {"base": "base_retrieval", "sft": "tuned_retrieval"}  # answered by eval already
-NEW = ("sft_continued", "rlhf")
-OUTSIDE = "rouge_l"
-GAINS = ("reward", "token_f1", OUTSIDE)
-_CELL = CELLS["tuned_retrieval"]
 Tree = dict[str, Any]
 
 
@@ -59,11 +50,12 @@ Tree = dict[str, Any]
 class ReportInputs:
     """What the report reads."""
 
-    eval: EvalInputs
+    eval: EvalInputs  # of the fine-tuned entry
     rlhf: RlhfInputs
     policy: Path  # models/rl_trained_lora
     control: Path  # models/sft_continued_lora
-    predictions: Path  # of eval, for the arms that it answered
+    sft_answers: Path  # reports/eval/<fine-tuned entry>
+    policy_answers: Path  # reports/eval/rl_trained_lora
 
     @classmethod
     def of_project(cls, rlhf: RlhfInputs, seed: int, root: Path = Path()) -> ReportInputs:
@@ -74,7 +66,8 @@ class ReportInputs:
             rlhf=rlhf,
             policy=root / "models" / POLICY,
             control=root / "models" / CONTROL,
-            predictions=root / REPORTS / "eval" / entry / "predictions.jsonl",
+            sft_answers=root / REPORTS / "eval" / entry,
+            policy_answers=root / REPORTS / "eval" / POLICY,
         )
 
 
@@ -92,88 +85,60 @@ def make_report(inputs: ReportInputs, settings: Rlhf, evaluation: Eval, retrieva
     """Compare the arms.
 
     Each arm answers from the same retrieved passages; its refusal rule is fitted on the validation questions
-    by the same procedure. Base and fine-tuned answers are those of eval.
+    by the same procedure. The answers of base, fine-tuned entry and policy are those of eval; only the
+    control arm is asked here.
 
     Raises:
-        DataError: A file is missing, or eval answered other questions.
+        DataError: A file is missing, or eval asked another adapter or other questions.
         ModelError: An entry cannot be loaded.
     """
     policy, control = (_entry(folder) for folder in (inputs.policy, inputs.control))
+    check_adapter(inputs.sft_answers, inputs.rlhf.sft)
+    check_adapter(inputs.policy_answers, inputs.policy)
     asked = gather(inputs.eval, evaluation, retrieval)
-    rows = _answered(inputs.predictions, asked.test)
-    for arm, folder in zip(NEW, (inputs.control, inputs.policy), strict=True):
-        answers = _answer(folder, asked, evaluation, retrieval.top_k, policy.max_seq_length)
-        rule = calibrate(asked.validation, answers)
-        rows[arm] = [predict(q, arm, answers[q.id], rule, asked.chunks) for q in asked.test]
-    kl = {"base": _base_kl(inputs, settings, policy.max_seq_length), "sft": 0.0}
-    kl |= {"sft_continued": control.val_kl, "rlhf": policy.val_kl}
-    metrics = summarise(rows, asked, settings, evaluation, inputs.eval.seed)
-    for arm, value in kl.items():
-        metrics["arms"][arm]["kl_to_sft"] = value
+    rows = _answers(inputs, asked, evaluation, retrieval.top_k, policy.max_seq_length)
+    embedder = Embedder(inputs.eval.embedder)
+    metrics = summarise(
+        rows,
+        asked,
+        settings,
+        evaluation,
+        inputs.eval.seed,
+        lambda texts: embedder.encode(texts, truncate=True),
+    )
+    metrics["kl_to_sft"] = {"sft": 0.0, "sft_continued": control.val_kl, "rlhf": policy.val_kl}
+    base_kl = _base_kl(inputs, settings, policy.max_seq_length)
+    if base_kl is not None:
+        metrics["kl_to_sft"]["base"] = base_kl
     ledger = PreferenceLedger.model_validate(read_json(inputs.policy / "ledger.json"))
     metrics |= _about(policy, control, ledger)
-    decision = _decide(metrics, policy, settings, evaluation)
-    metrics |= {**asdict(decision), "too_few_to_judge": policy.pairs < settings.min_pairs}
+    evidence = _evidence(metrics, policy, settings, evaluation)
+    decision: Decision = decide(evidence)
+    metrics |= {**asdict(decision), "too_few_to_judge": evidence.too_few}
     metrics = rounded(metrics)
     predictions = [row for arm in rows.values() for row in arm]
     curves = read_json(inputs.policy / "curves.json")
-    return Report(metrics, predictions, frontier_rows(curves), arm_rows(metrics["arms"]))
+    shown = metrics[metrics["verdict_on"]]["arms"]
+    return Report(metrics, predictions, frontier_rows(curves), arm_rows(shown))
 
 
-def summarise(
-    rows: Mapping[str, Sequence[Prediction]], asked: Asked, settings: Rlhf, evaluation: Eval, seed: int
-) -> Tree:
-    """Metrics of each arm and paired gains of the policy.
-
-    Args:
-        rows: By arm, in the order of the test questions.
-        asked: The questions.
-        settings: Section `rlhf`; the reward's weights.
-        evaluation: Section `eval`; how intervals are made.
-        seed: Of the run.
-    """
+def _answers(
+    inputs: ReportInputs, asked: Asked, evaluation: Eval, top_k: int, max_seq_length: int
+) -> dict[str, list[Prediction]]:
+    """Each arm's answers, by arm; a control arm that is the fine-tuned model answers as that does."""
     test = asked.test
-    clusters = choose_clusters(
-        [q.document for q in test], [q.section for q in test], [q.id for q in test], evaluation.min_clusters
-    )
-    how = Bootstrap(evaluation.bootstrap_samples, evaluation.confidence, derived_seed(seed, "bootstrap"))
-    values = {arm: _values(found, settings) for arm, found in rows.items()}
-    arms: Tree = {}
-    for arm, found in rows.items():
-        gold = [quotes_gold(row, q, asked.chunks) for row, q in zip(found, test, strict=True)]
-        arms[arm] = cell_metrics(found, gold, clusters, how)
-        put(arms[arm], "reward", how.statistic(_sums(values[arm]["reward"]), clusters, _mean, (-1.0, 1.0)))
-        words = [len(row.prediction.split()) for row in found if not row.refused]
-        arms[arm]["answer_words"] = sum(words) / max(len(words), 1)
-        arms[arm]["refused"] = sum(row.refused for row in found) / max(len(found), 1)
-    gains = {
-        f"over_{other}": {
-            name: asdict(how.gain(values["rlhf"][name], values[other][name], clusters)) for name in GAINS
-        }
-        for other in ("sft", "sft_continued", "base")
+    rows = {
+        "base": read_answers(inputs.sft_answers, BASE_CELL, "base", test),
+        "sft": read_answers(inputs.sft_answers, TUNED_CELL, "sft", test),
     }
-    answerable = {c for c, q in zip(clusters, test, strict=True) if q.kind == "answerable"}
-    return {"arms": arms, "gain": gains, "questions": len(test), "clusters": len(answerable)}
-
-
-def _values(rows: Sequence[Prediction], settings: Rlhf) -> dict[str, Floats]:
-    weights = settings.reward
-    rewards = [
-        judged(r.prediction, r.answers, r.refused, r.quote is not None, weights).total(weights) for r in rows
-    ]
-    return {
-        "reward": np.array(rewards, dtype=np.float64),
-        "token_f1": np.array([row.token_f1 for row in rows]),
-        OUTSIDE: np.array([row.rouge_l for row in rows]),
-    }
-
-
-def _sums(values: Floats) -> Floats:
-    return np.stack([values, np.ones_like(values)], axis=1)
-
-
-def _mean(sums: Floats) -> Floats:
-    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] > 0)
+    if sha256_file(inputs.control / ADAPTER) == sha256_file(inputs.rlhf.sft / ADAPTER):
+        rows["sft_continued"] = [row.model_copy(update={"cell": "sft_continued"}) for row in rows["sft"]]
+    else:
+        rows["sft_continued"] = ask_entry(
+            inputs.control, "sft_continued", asked, evaluation, top_k, max_seq_length
+        )
+    rows["rlhf"] = read_answers(inputs.policy_answers, TUNED_CELL, "rlhf", test)
+    return rows
 
 
 def _entry(folder: Path) -> RlhfEntry:
@@ -183,48 +148,13 @@ def _entry(folder: Path) -> RlhfEntry:
         raise DataError(f"{folder}/entry.json: {str(fault).splitlines()[0]}; run `dvc repro rlhf`") from None
 
 
-def _answered(path: Path, test: Sequence[Question]) -> dict[str, list[Prediction]]:
-    """The arms that eval answered, in the order of the test questions."""
-    found = read_jsonl(path, Prediction)
-    rows: dict[str, list[Prediction]] = {}
-    for arm, cell in ARMS.items():
-        by_id = {row.example_id: row for row in found if row.cell == cell}
-        if sorted(by_id) != sorted(q.id for q in test):
-            raise DataError(
-                f"{path} holds {len(by_id)} answers of {cell} to other than the {len(test)} test questions; "
-                f"put {cell} into eval.cells and run `dvc repro eval`"
-            )
-        rows[arm] = [by_id[q.id].model_copy(update={"cell": arm}) for q in test]
-    return rows
-
-
-def _answer(entry: Path, asked: Asked, settings: Eval, top_k: int, max_seq_length: int) -> dict[str, Answer]:
-    """An entry's answers to validation and test questions, by question id."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = load_entry(entry, torch.float32, device)
-    engine = Engine(
-        for_inference(model, preferred_dtype(device)),
-        tokenizer,
-        max_seq_length,
-        settings.max_new_tokens,
-        settings.batch_size,
-    )
-    questions = [*asked.test, *asked.validation]
-    requests = [request_for(q, _CELL, asked.chunks, top_k) for q in questions]
-    written = engine.generate(requests, entry.name)
-    del model, engine
-    gc.collect()
-    return {
-        q.id: from_generation(q, request, generation)
-        for q, request, generation in zip(questions, requests, written, strict=True)
-    }
-
-
-def _base_kl(inputs: ReportInputs, settings: Rlhf, max_seq_length: int) -> float:
-    """KL(base || fine-tuned) on the base model's own samples, on the arms' questions."""
+def _base_kl(inputs: ReportInputs, settings: Rlhf, max_seq_length: int) -> float | None:
+    """KL(base || fine-tuned) on the base model's own samples, on the arms' questions; None without one."""
+    rows = stratified(inputs.rlhf.validation(), settings.val_questions, lambda row: row.kind)
+    if not rows:
+        return None
     model, tokenizer = load_entry(inputs.eval.entry, torch.float32)
     limit = settings.sampling.max_new_tokens
-    rows = stratified(inputs.rlhf.validation(), settings.val_questions, lambda row: row.kind)
     tasks = tasks_of(rows, inputs.rlhf.passages(), tokenizer, max_seq_length - limit)
     probes = stratified(tasks, settings.kl_questions, lambda task: task.kind)
     seed = derived_seed(inputs.eval.seed, "divergence")
@@ -256,48 +186,21 @@ def _about(policy: RlhfEntry, control: RlhfEntry, ledger: PreferenceLedger) -> T
     }
 
 
-def _decide(metrics: Tree, policy: RlhfEntry, settings: Rlhf, evaluation: Eval) -> Decision:
-    gain = metrics["gain"]
-    return decide(
-        Evidence(
-            pairs=policy.pairs,
-            min_pairs=settings.min_pairs,
-            clusters=metrics["clusters"],
-            min_clusters=evaluation.min_clusters,
-            val_rise=policy.val_reward - policy.sft_val_reward,
-            f1_over_sft=Gain(**gain["over_sft"]["token_f1"]),
-            f1_over_continued=Gain(**gain["over_sft_continued"]["token_f1"]),
-            outside=Gain(**gain["over_sft"][OUTSIDE]),
-            outside_name="ROUGE-L",
-        )
+def _evidence(metrics: Tree, policy: RlhfEntry, settings: Rlhf, evaluation: Eval) -> Evidence:
+    judged = metrics[metrics["verdict_on"]]
+    gain = judged["gain"]
+    return Evidence(
+        pairs=policy.pairs,
+        min_pairs=settings.min_pairs,
+        steps=policy.steps,
+        clusters=judged["clusters"],
+        min_clusters=evaluation.min_clusters,
+        val_rise=policy.val_reward - policy.sft_val_reward,
+        f1_over_sft=Gain(**gain["over_sft"]["token_f1"]),
+        f1_over_continued=Gain(**gain["over_sft_continued"]["token_f1"]),
+        outside=Gain(**gain["over_sft"][OUTSIDE]),
+        outside_name=OUTSIDE_NAME,
     )
-
-
-def frontier_rows(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the plot of validation reward against divergence.
-
-    Args:
-        curves: Of the policy's curves.json.
-    """
-    points: dict[tuple[str, int], dict[str, float]] = {}
-    for row in curves:
-        if row["metric"] in (VAL_REWARD, VAL_KL):
-            points.setdefault((row["arm"], row["step"]), {})[row["metric"]] = row["value"]
-    return [
-        {"arm": arm, "step": step, "kl": point[VAL_KL], "reward": point[VAL_REWARD]}
-        for (arm, step), point in sorted(points.items())
-    ]
-
-
-def arm_rows(arms: Tree) -> list[dict[str, Any]]:
-    """Rows of the plot of the arms: arm, metric, value, low, high."""
-    names = ("reward", "exact_match", "token_f1", "rouge_l", "refusal_recall", "false_refusals")
-    return [
-        {"arm": arm, "metric": n, "value": values[n], "low": values[f"{n}_low"], "high": values[f"{n}_high"]}
-        for arm, values in arms.items()
-        for n in names
-        if n in values
-    ]
 
 
 def write_report(report: Report, root: Path = Path()) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mark.answering.decoding import batch_state
 from mark.errors import DataError
@@ -122,13 +121,11 @@ class Sampler:
         found: list[list[Sampled]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
         together = max(1, self.batch_size // answers)
-        with tqdm(total=len(prompts), desc="sampling", unit="question", mininterval=1.0) as bar:
-            for start in range(0, len(order), together):
-                rows = order[start : start + together]
-                written = self._batch(model, tokenizer, [list(prompts[i]) for i in rows], answers, generator)
-                for number, row in enumerate(rows):
-                    found[row] = written[number * answers : (number + 1) * answers]
-                bar.update(len(rows))
+        for start in range(0, len(order), together):
+            rows = order[start : start + together]
+            written = self._batch(model, tokenizer, [list(prompts[i]) for i in rows], answers, generator)
+            for number, row in enumerate(rows):
+                found[row] = written[number * answers : (number + 1) * answers]
         return found
 
     def _batch(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from torch.utils.data import Sampler
 
 from mark.config import Rlhf
-from mark.errors import DataError
 from mark.train.sampler import epoch_order
 
 
@@ -17,7 +16,7 @@ from mark.train.sampler import epoch_order
 class Steps:
     """The steps of policy and control arm alike."""
 
-    steps: int  # optimiser steps of the run
+    steps: int  # optimiser steps of the run; 0: there is too little to train on
     steps_per_epoch: int
     every: int  # steps between evaluations, each with a checkpoint
 
@@ -26,18 +25,12 @@ class Steps:
         """The schedule of a number of pairs, rated answers or questions.
 
         Only whole groups of rows are trained on: KTO's divergence needs a whole batch, and GRPO's and RLOO's
-        answers are compared within one.
-
-        Raises:
-            DataError: There are fewer rows than one step takes.
+        answers are compared within one. With fewer rows than one step takes there is no step.
         """
         group = settings.batch_size * settings.gradient_accumulation_steps
         per_epoch = rows // group
         if per_epoch == 0:
-            raise DataError(
-                f"{rows} rows are fewer than one step takes ({group}); raise rlhf.sampling.questions, lower "
-                "rlhf.sampling.min_gap, or lower rlhf.batch_size"
-            )
+            return cls(0, 0, 1)
         steps = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * per_epoch)
         return cls(steps, per_epoch, max(1, math.ceil(steps / settings.evaluations)))
 

@@ -12,11 +12,18 @@ _ARMS = {
     "sft_continued": "fine-tuned for as many steps more",
     "rlhf": "fine-tuned, then RLHF",
 }
+_GROUPS = {
+    "all": "test questions",
+    "handwritten": "hand-written test questions",
+    "rule_made": "rule-made test questions",
+}
 _COLUMNS = {
     "reward": "reward",
     "exact_match": "EM",
     "token_f1": "token F1",
+    "similarity": "similarity",
     "rouge_l": "ROUGE-L",
+    "bleu": "BLEU",
     "refusal_recall": "refusal recall",
     "false_refusals": "false refusals",
 }
@@ -29,28 +36,41 @@ def report_text(metrics: Tree) -> str:
         metrics: The content of metrics/rlhf.json below `rlhf`.
     """
     what = "questions" if metrics["method"] in ("grpo", "rloo") else "preferences"
+    on = metrics["verdict_on"]
+    judged = metrics[on]
     lines = [
-        f"RLHF by {metrics['method']}, {metrics['pairs']} {what}, {metrics['steps']} steps; "
-        f"{metrics['questions']} test questions in {metrics['clusters']} clusters of answerable ones",
+        f"RLHF by {metrics['method']}, {metrics['pairs']} {what}, {metrics['steps']} steps; judged on "
+        f"{judged['questions']} {_GROUPS[on]} in {judged['clusters']} clusters of answerable ones",
     ]
     if metrics["too_few_to_judge"]:
         lines.append("TOO FEW TO JUDGE: this shows that everything runs, not whether it helps")
     for arm, label in _ARMS.items():
-        values = metrics["arms"][arm]
+        values, kl = judged["arms"][arm], metrics["kl_to_sft"].get(arm)
         parts = [f"{column} {_percent(values, n)}" for n, column in _COLUMNS.items() if n in values]
-        parts += [f"{values['answer_words']:.1f} words", f"KL {values['kl_to_sft']:.2f}"]
+        parts += [f"{values['answer_words']:.1f} words"]
+        parts += [f"KL {kl:.2f}"] if kl is not None else []
         lines += [f"  {label}", f"    {', '.join(parts)}"]
+    lines += _gains(judged)
+    if on == "handwritten" and "rule_made" in metrics:
+        other = metrics["rule_made"]
+        lines += [f"Reported beside it, on {other['questions']} {_GROUPS['rule_made']}:", *_gains(other)]
+    kept = {"rlhf": "RLHF is kept", "sft": "The fine-tuned model is kept"}[metrics["kept"]]
+    lines.append(f"{kept} ({metrics['verdict']}): {metrics['reason']}.")
+    return "\n".join(lines)
+
+
+def _gains(group: Tree) -> list[str]:
+    """What RLHF gained over each way of fine-tuning, in points."""
+    lines = []
     for other in ("sft", "sft_continued"):
-        gains = metrics["gain"][f"over_{other}"]
+        gains = group["gain"][f"over_{other}"]
         told = [
             f"{_COLUMNS[n]} {100 * g['difference']:+.1f} ({100 * g['low']:+.1f} to {100 * g['high']:+.1f})"
             for n, g in gains.items()
         ]
         smallest = 100 * gains["token_f1"]["smallest_detectable"]
         lines.append(f"  RLHF over {_ARMS[other]}: {', '.join(told)}; smallest visible {smallest:.1f}")
-    kept = {"rlhf": "RLHF is kept", "sft": "The fine-tuned model is kept"}[metrics["kept"]]
-    lines.append(f"{kept} ({metrics['verdict']}): {metrics['reason']}.")
-    return "\n".join(lines)
+    return lines
 
 
 def _percent(values: Tree, name: str) -> str:

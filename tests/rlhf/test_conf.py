@@ -25,6 +25,8 @@ def test_each_method_composes_under_proof_and_keeps_its_budget(method: str) -> N
 def test_profiles() -> None:
     assert (composed().method, composed().max_pairs) == ("dpo", 12)
     assert composed().max_pairs < composed().min_pairs  # the demo is too few to judge
+    for budget in (composed(), composed("experiment=proof"), composed("experiment=full")):
+        assert budget.sampling.questions > budget.max_pairs  # a question gives one pair at most
     assert composed("experiment=smoke").method == "grpo"
     assert composed("model=mamba").entry == "mamba_lora"
 

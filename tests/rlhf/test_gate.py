@@ -16,8 +16,8 @@ def gain(difference: float, half: float = 0.02) -> Gain:
 
 
 GOOD = Evidence(
-    pairs=200, min_pairs=150, clusters=60, min_clusters=30, val_rise=0.05, f1_over_sft=gain(0.05),
-    f1_over_continued=gain(0.04), outside=gain(0.03), outside_name="ROUGE-L",
+    pairs=200, min_pairs=150, steps=100, clusters=60, min_clusters=30, val_rise=0.05, f1_over_sft=gain(0.05),
+    f1_over_continued=gain(0.04), outside=gain(0.03), outside_name="similarity",
 )  # fmt: skip
 
 
@@ -41,6 +41,11 @@ def test_a_better_policy_is_kept() -> None:
         ({"outside": gain(-0.01)}, "don't ship", "the reward may have been gamed"),
         ({"val_rise": 0.0}, "cannot tell", "validation reward did not rise"),
         ({"pairs": 12}, "cannot tell", "12 preferences are too few to judge, 150 are needed"),
+        (
+            {"steps": 0},
+            "cannot tell",
+            "200 preferences are too few to judge, 150 are needed; nothing was trained",
+        ),
         ({"clusters": 8}, "cannot tell", "8 clusters of test questions are too few"),
     ],
 )

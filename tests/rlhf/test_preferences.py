@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from mark.config import Reward, Sampling
+from mark.config import Reward
 from mark.prompting import REFUSAL, Passage
 from mark.rlhf.feedback import AcceptedFeedback, TestQuestions
-from mark.rlhf.preferences import Human, Preferences, best_and_worst, build_preferences
+from mark.rlhf.people import Human, from_people
+from mark.rlhf.preferences import FromSamples, Preferences, QuestionCounts, build_preferences
+from mark.rlhf.ranking import best_and_worst, joined, rank
 from mark.rlhf.sampling import Sampled, Task
 from tests.train.small import chunk
 
 WEIGHTS = Reward(token_f1=0.8, quote=0.2, refusal=1.0, length=0.3, free_words=4)
-SAMPLING = Sampling(questions=9, answers=4, temperature=1, max_new_tokens=9, batch_size=4, min_gap=0.3)
+MIN_GAP = 0.3
 CHUNKS = {c.chunk_id: c for c in (chunk(0), chunk(1))}
 
 
@@ -42,7 +44,8 @@ def human(*rows: AcceptedFeedback) -> Human:
 
 
 def build(method: Any, sampled: Any = (), people: Human | None = None, limit: int = 10) -> Preferences:
-    return build_preferences(method, sampled, people or human(), (SAMPLING, WEIGHTS, limit), seed=1)
+    found = sampled if isinstance(sampled, FromSamples) else rank(sampled, WEIGHTS, MIN_GAP)
+    return build_preferences(method, found, from_people(method, people or human()), limit, seed=1)
 
 
 def test_best_over_worst_and_the_rest_is_left_over() -> None:
@@ -92,13 +95,25 @@ SAMPLED = [
 
 def test_the_ledger_adds_up() -> None:
     found = build("dpo", SAMPLED).ledger
-    assert found.questions.model_dump() == {"asked": 4, "paired": 2, "tied": 1, "no_two_answers": 1}
+    assert found.questions.model_dump() == {
+        "asked": 4,
+        "left": 0,
+        "paired": 2,
+        "tied": 1,
+        "no_two_answers": 1,
+    }
     # a: no twice; b: no twice; c: 3 euros twice, 2 cut off; d: all different
     assert found.answers.model_dump() == {
         "sampled": 16, "truncated": 2, "duplicate": 3, "in_pairs": 4, "left_over": 7,
     }  # fmt: skip
     assert (found.sampled_pairs, found.pairs, found.rows) == (2, 2, 2)
     found.check()
+
+
+def test_blocks_add_up_to_the_whole() -> None:
+    blocks = [rank([row], WEIGHTS, MIN_GAP) for row in SAMPLED]
+    assert joined(blocks) == rank(SAMPLED, WEIGHTS, MIN_GAP)
+    assert blocks[0].questions.asked == 1  # adding them up changes none of them
 
 
 PEOPLE = (
@@ -116,7 +131,7 @@ def test_edits_become_pairs_for_dpo_and_thumbs_wait() -> None:
     found = build("dpo", SAMPLED, human(*PEOPLE))
     assert [(p.id, p.chosen, p.rejected) for p in found.pairs if p.origin == "human"] == [("h1", "yes", "no")]
     assert found.ledger.human.model_dump() == {
-        "accepted": 7, "test_question": 1, "unknown_passage": 1, "too_long": 1, "no_change": 1, "edits": 1,
+        "accepted": 7, "test_question": 1, "unknown_passage": 1, "held_out": 0, "too_long": 1, "no_change": 1, "edits": 1,
         "thumbs": 0, "unused": 2,
     }  # fmt: skip
     found.ledger.check()
@@ -137,5 +152,5 @@ def test_people_come_first_where_there_is_a_limit() -> None:
 
 
 def test_online_methods_use_no_feedback_and_count_questions() -> None:
-    found = build("grpo", [(t, ()) for t, _ in SAMPLED], human(*PEOPLE))
+    found = build("grpo", FromSamples(questions=QuestionCounts(asked=4)), human(*PEOPLE))
     assert (found.pairs, found.ledger.rows, found.ledger.human.unused) == ([], 4, 3)

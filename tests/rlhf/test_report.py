@@ -13,17 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mark.errors import DataError
 from mark.evaluation import EvalInputs, evaluate, write_results
 from mark.evaluation.report import Tree
-from mark.files import read_json, write_json
+from mark.files import read_json, write_json, write_jsonl
 from mark.models.source_file import base_sha256, read_source
+from mark.rlhf import RlhfInputs, train_policy
 from mark.rlhf.entry import RlhfEntry
-from mark.rlhf.inputs import RlhfInputs
 from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
-from mark.rlhf.report import ReportInputs, make_report, write_report
+from mark.rlhf.report import Report, ReportInputs, make_report, write_report
 from mark.rlhf.table import report_text
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
 from tests.rlhf.small import rlhf_settings
+from tests.train.small import settings as training
 
 __all__ = ["project"]
 EVAL = SETTINGS.model_copy(update={"cells": ["base_retrieval", "tuned_retrieval"]})
@@ -59,47 +61,117 @@ def _arm(root: Path, name: str, scale: float) -> None:
     write_json(out / "ledger.json", LEDGER.model_dump())
 
 
+def _inputs(root: Path) -> RlhfInputs:
+    return RlhfInputs(
+        data=root / "data", sft=root / "models/random_lora", feedback=root / "data/feedback_accepted.jsonl",
+        handwritten_test=root / "data/handwritten_test.jsonl",
+        calibration=root / "reports/eval/random_lora/calibration.json", embedder=root / "models/embedder",
+        checkpoints=root / ".ckpt", plots=root / "plots/train",
+    )  # fmt: skip
+
+
+def _evaluate(root: Path, name: str) -> None:
+    write_results(evaluate(EvalInputs.of_project(name, 7, root), EVAL, RETRIEVAL, MAX_LENGTH), name, root)
+
+
+def _report(root: Path) -> Report:
+    inputs = ReportInputs.of_project(_inputs(root), 7, root)
+    return make_report(inputs, rlhf_settings(min_pairs=150), EVAL, RETRIEVAL)
+
+
 @pytest.fixture(scope="module")
 def metrics(project: Path) -> Iterator[Tree]:
     """metrics/rlhf.json of a policy that is the fine-tuned model, and of a control that is not."""
     LEDGER.check()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    inputs = EvalInputs.of_project("random_lora", 7, project)
-    write_results(evaluate(inputs, EVAL, RETRIEVAL, MAX_LENGTH), "random_lora", project)
     _arm(project, "rl_trained_lora", 1.0)
     _arm(project, "sft_continued_lora", -2.0)
-    rlhf = RlhfInputs(
-        data=project / "data", sft=project / "models/random_lora", feedback=project / "data/feedback_accepted.jsonl",
-        handwritten_test=project / "data/handwritten_test.jsonl",
-        calibration=project / "reports/eval/random_lora/calibration.json", embedder=project / "models/embedder",
-        checkpoints=project / ".ckpt", plots=project / "plots/train",
-    )  # fmt: skip
-    settings = rlhf_settings(min_pairs=150)
-    report = make_report(ReportInputs.of_project(rlhf, 7, project), settings, EVAL, RETRIEVAL)
-    write_report(report, project)
+    for name in ("random_lora", "rl_trained_lora"):
+        _evaluate(project, name)
+    write_report(_report(project), project)
     yield read_json(project / "metrics/rlhf.json")["rlhf"]
     torch.set_num_threads(threads)
 
 
 def test_a_policy_that_is_the_fine_tuned_model_gains_nothing(metrics: Tree) -> None:
-    for name in ("reward", "token_f1", "rouge_l"):
-        assert metrics["gain"]["over_sft"][name]["difference"] == 0.0
-    arms = metrics["arms"]
-    assert {k: v for k, v in arms["rlhf"].items() if k != "kl_to_sft"} == {
-        k: v for k, v in arms["sft"].items() if k != "kl_to_sft"
-    }
-    assert list(arms) == ["base", "rlhf", "sft", "sft_continued"]  # sorted in the file
-    assert arms["sft"]["kl_to_sft"] == 0.0 < arms["base"]["kl_to_sft"]
+    for group in ("all", "handwritten", "rule_made"):
+        for name in ("reward", "token_f1", "similarity", "rouge_l"):
+            assert metrics[group]["gain"]["over_sft"][name]["difference"] == 0.0
+        arms = metrics[group]["arms"]
+        assert arms["rlhf"] == arms["sft"]
+        assert list(arms) == ["base", "rlhf", "sft", "sft_continued"]  # sorted in the file
+    assert metrics["verdict_on"] == "handwritten"
+    assert (metrics["handwritten"]["questions"], metrics["rule_made"]["questions"]) == (3, 3)
+    kl = metrics["kl_to_sft"]
+    assert kl["sft"] == 0.0 < kl["base"] and kl["rlhf"] == 0.1
     assert (metrics["kept"], metrics["verdict"], metrics["too_few_to_judge"]) == ("sft", "cannot tell", True)
     assert metrics["reason"] == "12 preferences are too few to judge, 150 are needed"
 
 
 def test_the_fine_tuned_arm_is_that_of_eval(metrics: Tree, project: Path) -> None:
-    evaluated = read_json(project / "metrics/eval_random_lora.json")["eval_random_lora"]["all"]
-    for arm, cell in (("sft", "tuned_retrieval"), ("base", "base_retrieval")):
-        for name in ("token_f1", "exact_match", "rouge_l", "bleu"):
-            assert metrics["arms"][arm][name] == evaluated[cell][name]
+    evaluated = read_json(project / "metrics/eval_random_lora.json")["eval_random_lora"]
+    for group in ("all", "handwritten", "rule_made"):
+        for arm, cell in (("sft", "tuned_retrieval"), ("base", "base_retrieval")):
+            for name in ("token_f1", "exact_match", "rouge_l", "bleu"):
+                assert metrics[group]["arms"][arm][name] == evaluated[group][cell][name]
+
+
+def test_eval_of_another_adapter_is_refused(metrics: Tree, project: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    path = root / "models/rl_trained_lora/adapter_model.safetensors"
+    weights = {name: weight * 0.5 for name, weight in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(
+        DataError, match=r"rl_trained_lora/calibration.json is of adapter .* run `dvc repro eval`"
+    ):
+        _report(root)
+    shutil.rmtree(root / "reports/eval/rl_trained_lora")
+    with pytest.raises(DataError, match=r"calibration.json is missing; run `dvc repro"):
+        _report(root)
+
+
+def test_eval_of_other_questions_is_refused(metrics: Tree, project: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    path = root / "reports/eval/rl_trained_lora/predictions.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(DataError, match="other than the 6 test questions"):
+        _report(root)
+
+
+def test_a_run_with_too_little_to_train_on_reaches_its_verdict(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """rlhf, eval of both entries and rlhf_report, all real: one training question gives no step of two rows."""
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    record = read_json(root / "models/random_lora/entry.json")
+    params = training(max_seq_length=MAX_LENGTH).model_dump()
+    write_json(
+        root / "models/random_lora/entry.json", {**record, "params": params, "trainable_parameters": 1}
+    )
+    write_jsonl(root / "data/feedback_accepted.jsonl", [])
+    _evaluate(root, "random_lora")
+    for name in ("rl_trained_lora", "sft_continued_lora"):
+        shutil.rmtree(root / "models" / name, ignore_errors=True)
+    settings = rlhf_settings(sampling={"max_new_tokens": 6})
+    train_policy(_inputs(root), settings, 7, root / "models/rl_trained_lora", confirmed=True)
+    assert "RLHF trains nothing" in caplog.text
+    _evaluate(root, "rl_trained_lora")
+    write_report(_report(root), root)
+    found = read_json(root / "metrics/rlhf.json")["rlhf"]
+    assert (found["steps"], found["kept"], found["verdict"]) == (0, "sft", "cannot tell")
+    assert found["reason"] == "0 preferences are too few to judge, 150 are needed; nothing was trained"
+    assert found["kl_to_sft"]["rlhf"] == found["kl_to_sft"]["sft_continued"] == 0.0
+    for group in ("all", "handwritten", "rule_made"):
+        gains = found[group]["gain"]
+        assert {g["difference"] for o in ("sft", "sft_continued") for g in gains[f"over_{o}"].values()} == {
+            0.0
+        }
+    assert [row["step"] for row in read_json(root / "plots/rlhf_reward_kl.json")] == [0, 0]
+    assert "cannot tell" in (root / "reports/rlhf/table.txt").read_text()
 
 
 def test_the_files_hold_what_dvc_reads(metrics: Tree, project: Path) -> None:
@@ -115,7 +187,7 @@ def test_the_files_hold_what_dvc_reads(metrics: Tree, project: Path) -> None:
     assert arms == {"base", "sft", "sft_continued", "rlhf"}
     lines = (project / "reports/rlhf/predictions.jsonl").read_text().splitlines()
     assert {json.loads(line)["cell"] for line in lines} == arms
-    assert len(lines) == 4 * metrics["questions"]
+    assert len(lines) == 4 * metrics["all"]["questions"]
 
 
 def test_the_table_says_that_it_is_too_few(metrics: Tree) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-import mark.rlhf.run as running
-from mark.errors import DataError, GuardError
+from mark.errors import GuardError
 from mark.evaluation.calibration import Calibrations
 from mark.files import write_json, write_jsonl
 from mark.models.loading import load_entry
 from mark.rlhf import RlhfInputs, train_policy
+from mark.rlhf.gathering import Gathering, offered_questions
 from mark.rlhf.plan import plan_text
-from mark.rlhf.preferences import PreferenceLedger
+from mark.rlhf.policy import load_policy
+from mark.rlhf.preferences import FromSamples, PreferenceLedger
 from mark.rlhf.sampling import Sampled
 from mark.rlhf.validation import ValidationCallback
 from mark.train import train
@@ -49,13 +53,12 @@ def inputs(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Rl
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random model ends no answer: one right and one empty word stand in for what it would sample."""
+    """A random model gives no pair: one right and one empty word stand in for what it would sample."""
 
-    def sampled(self: Any, model: Any, tokenizer: Any) -> Any:
-        tasks = running.tasks_of(self.asked, self.chunks, tokenizer, self._prompt_tokens)
-        return [(t, [Sampled((1,), t.golds[0], False), Sampled((1,), "none", False)]) for t in tasks]
+    def drawn(self: Any, number: int, tasks: Any, model: Any, tokenizer: Any) -> Any:
+        return [[Sampled((1,), t.golds[0], False), Sampled((1,), "none", False)] for t in tasks]
 
-    monkeypatch.setattr(running._Run, "_sampled", sampled)
+    monkeypatch.setattr(Gathering, "_draw", drawn)
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -87,7 +90,11 @@ def test_both_arms_become_entries(inputs: RlhfInputs, answers: None, tmp_path: P
     assert {row["step"]: row["val_reward"] for row in plotted} == rewards
     ledger = PreferenceLedger.model_validate_json((out / "ledger.json").read_text())
     ledger.check()
-    assert (ledger.questions.asked, ledger.answers.sampled, ledger.pairs) == (6, 12, 4)
+    assert (ledger.questions.asked, ledger.questions.left) == (
+        4,
+        2,
+    )  # blocks of two, until four pairs are found
+    assert (ledger.answers.sampled, ledger.pairs) == (8, 4)
     assert not list(inputs.checkpoints.glob("*"))
     assert str(inputs.data.parent) not in (out / "entry.json").read_text()
 
@@ -120,9 +127,106 @@ def test_a_run_that_was_killed_ends_the_same(
     assert first == second
 
 
-def test_no_preference_is_said_with_the_counts(inputs: RlhfInputs) -> None:
-    with pytest.raises(DataError, match="no preference came of 6 questions"):
-        train_policy(inputs, rlhf_settings(), 7, inputs.sft.parent / "none", confirmed=True)
+def _unchanged(inputs: RlhfInputs, out: Path) -> dict[str, Any]:
+    """The policy's record, once both entries are seen to be copies of the fine-tuned one."""
+    kept = _bytes(inputs.sft)["adapter_model.safetensors"]
+    for folder in (out, out.parent / "sft_continued_lora"):
+        assert _bytes(folder)["adapter_model.safetensors"] == kept
+        load_entry(folder)
+        record: dict[str, Any] = json.loads((folder / "entry.json").read_text())
+        assert (record["steps"], record["best_step"], record["examples"], record["val_kl"]) == (0, 0, 0, 0.0)
+        assert record["val_reward"] == record["sft_val_reward"]
+        curves = json.loads((folder / "curves.json").read_text())
+        assert {(r["arm"], r["step"]) for r in curves} == {("rlhf", 0), ("sft_continued", 0)}
+    start = {"step": 0, "val_reward": record["val_reward"], "val_kl": 0.0}
+    assert json.loads((inputs.plots / f"{out.name}.json").read_text()) == [start]
+    assert (out / "preferences.jsonl").is_file() and not list(inputs.checkpoints.glob("*"))
+    policy: dict[str, Any] = json.loads((out / "entry.json").read_text())
+    return policy
+
+
+def test_without_a_preference_both_entries_are_copies_and_one_line_says_why(
+    inputs: RlhfInputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = inputs.sft.parent / "none"
+    result = train_policy(inputs, rlhf_settings(), 7, out, confirmed=True)
+    assert _unchanged(inputs, out)["pairs"] == 0
+    result.ledger.check()
+    counts = result.ledger.questions
+    assert (counts.asked, counts.left, counts.paired) == (6, 0, 0)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "RLHF trains nothing, both entries are copies of tiny_lora: 0 preferences of 6 questions "
+        f"({counts.tied} tied, {counts.no_two_answers} without two different answers that end) are fewer than one step "
+        "takes (2); raise rlhf.sampling.questions or rlhf.sampling.answers, or lower rlhf.sampling.min_gap"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "pairs"),
+    [
+        ("dpo", {"max_pairs": 1}, 1),
+        ("kto", {"max_pairs": 1, "batch_size": 3}, 1),
+        ("grpo", {"max_pairs": 1}, 1),
+    ],
+)
+def test_fewer_preferences_than_a_step_takes(
+    inputs: RlhfInputs, answers: None, method: str, changes: dict[str, Any], pairs: int, caplog: Any
+) -> None:
+    out = inputs.sft.parent / f"few_{method}"
+    train_policy(inputs, rlhf_settings(method=method, **changes), 7, out, confirmed=True)
+    assert _unchanged(inputs, out)["pairs"] == pairs
+    assert "fewer than one step takes" in caplog.text
+
+
+def test_without_a_validation_question_nothing_is_asked(
+    inputs: RlhfInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(inputs.data, data)
+    write_jsonl(data / "val_sft.jsonl", [])
+    out = inputs.sft.parent / "unvalidated"
+    result = train_policy(replace(inputs, data=data), rlhf_settings(), 7, out, confirmed=True)
+    _unchanged(inputs, out)
+    assert (result.ledger.questions.asked, result.ledger.questions.left) == (0, 6)
+    assert "no validation question to choose a checkpoint by; raise data_prep.max_val" in caplog.text
+
+
+def test_sampling_that_was_killed_goes_on_with_the_same_answers(
+    inputs: RlhfInputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = rlhf_settings()
+    drawn: dict[str, list[Any]] = {"whole": [], "broken": []}
+    plain = Gathering._draw
+
+    def gather(name: str, stop: int) -> FromSamples:
+        def seen(self: Any, number: int, *rest: Any) -> Any:
+            if number == stop:
+                raise KeyboardInterrupt
+            drawn[name].append(plain(self, number, *rest))
+            return drawn[name][-1]
+
+        monkeypatch.setattr(Gathering, "_draw", seen)
+        (tmp_path / name).mkdir(exist_ok=True)
+        model, tokenizer = load_policy(inputs.sft, torch.device("cpu"))
+        gathering = Gathering(inputs, settings, 7, tmp_path / name, inputs.passages(), 600)
+        offered = offered_questions(inputs.train(), settings, 7)
+        return gathering._sampled(offered, 0, model, tokenizer)
+
+    whole = gather("whole", -1)
+    with pytest.raises(KeyboardInterrupt):
+        gather("broken", 1)
+    assert gather("broken", -1) == whole
+    assert drawn["broken"] == drawn["whole"] and len(drawn["whole"]) == 3
+    assert len({answer.ids for block in drawn["whole"] for rows in block for answer in rows}) > 6
+
+
+def test_the_questions_are_those_of_all_documents_whenever_sampling_stops(inputs: RlhfInputs) -> None:
+    rows = inputs.train()
+    offered = offered_questions(rows, rlhf_settings(sampling={"questions": 14}), 7)
+    assert sorted(r.example_id for r in offered) == sorted(r.example_id for r in rows)
+    assert offered != rows and offered == offered_questions(
+        rows, rlhf_settings(sampling={"questions": 14}), 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +263,7 @@ def test_validation_questions_are_those_that_eval_used(inputs: RlhfInputs) -> No
 
 def test_accepted_feedback_about_a_test_question_is_dropped_again(inputs: RlhfInputs, tmp_path: Path) -> None:
     from mark.rlhf.inputs import held_out_questions
-    from mark.rlhf.preferences import Human, build_preferences
+    from mark.rlhf.people import Human, from_people
     from tests.train.small import chunk, example
 
     asked = example(1, "test", [chunk(i) for i in range(20)]).model_copy(
@@ -168,8 +272,5 @@ def test_accepted_feedback_about_a_test_question_is_dropped_again(inputs: RlhfIn
     write_jsonl(tmp_path / "test_sft.jsonl", [asked])
     held_out = held_out_questions(tmp_path, tmp_path / "none.jsonl", None)
     rows = [inbox_row(1, question="How soon must a breach be reported??", edited="soon").accepted()]
-    chosen = rlhf_settings()
-    found = build_preferences(
-        "dpo", [], Human(rows, held_out, {}, lambda *_: True), (chosen.sampling, chosen.reward, 9), 1
-    )
-    assert found.pairs == [] and found.ledger.human.test_question == 1
+    found = from_people("dpo", Human(rows, held_out, {}, lambda *_: True))
+    assert found.pairs == [] and found.counts.test_question == 1

@@ -1,0 +1,77 @@
+"""Test passages and test answers, which no feedback may bring into training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mark.data_prep.passage_copies import near_copies
+from mark.data_prep.similarity import SHORT_TEXT, words
+from mark.data_prep.split import Section
+from mark.evaluation.metrics import answerable_golds
+from mark.files import TEST_SFT, read_jsonl
+from mark.records import Chunk, Example, HandwrittenQuestion
+from mark.rlhf.feedback import AcceptedFeedback
+
+
+@dataclass(frozen=True)
+class TestText:
+    """The sections that test questions are about, and the texts that answer them."""
+
+    __test__ = False  # not a test of pytest's
+
+    sections: frozenset[Section] = frozenset()
+    answers: tuple[str, ...] = ()  # accepted answers and quotes
+
+    @classmethod
+    def read(cls, data: Path, handwritten: Path) -> TestText:
+        """Of test_sft.jsonl below `data`, and of handwritten_test.jsonl; either may be missing.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        rows: list[Example | HandwrittenQuestion] = []
+        if (data / TEST_SFT.name).is_file():
+            rows += read_jsonl(data / TEST_SFT.name, Example)
+        if handwritten.is_file():
+            rows += read_jsonl(handwritten, HandwrittenQuestion)
+        sections = {(r.document, r.section) for r in rows if r.document is not None and r.section is not None}
+        answers = {text for row in rows for text in (*answerable_golds(row.answers), row.quote) if text}
+        return cls(frozenset(sections), tuple(sorted(answers)))
+
+
+def with_test_text(
+    rows: Sequence[AcceptedFeedback], test: TestText, chunks: Mapping[str, Chunk]
+) -> frozenset[str]:
+    """Ids of feedback whose contexts show, or whose answers repeat, what the test is about.
+
+    A context counts where it belongs to a test section or is a near-copy, a part or a rewording of a passage
+    of one; an answer where it is that, or the like of a test answer. Answers below `SHORT_TEXT` words say too
+    little to be told from chance. Words and numbers are compared, not meanings.
+
+    Args:
+        rows: The feedback.
+        test: What must not be seen.
+        chunks: All passages by id.
+    """
+    hidden = [c for c in chunks.values() if (c.document, c.section) in test.sections]
+    shown = {i: chunks[i] for row in rows for i in row.contexts if i in chunks}
+    seen = {chunk.chunk_id for chunk in hidden} | near_copies(shown.values(), hidden).keys()
+    said = [
+        _passage(row.id, text)
+        for row in rows
+        for text in (row.answer, row.edited)
+        if text is not None and len(words(text)) >= SHORT_TEXT
+    ]
+    answered = [_passage(f"answer {number}", text) for number, text in enumerate(test.answers)]
+    repeated = near_copies(said, [*hidden, *answered]).keys() if said else set()
+    return frozenset(row.id for row in rows if row.id in repeated or seen & set(row.contexts))
+
+
+def _passage(name: str, text: str) -> Chunk:
+    """A text as what copies are looked for in."""
+    return Chunk(
+        chunk_id=name, doc_id="", document="", title="", heading_path=[], section="", pages=[], start=0,
+        end=len(text), text=text,
+    )  # fmt: skip
