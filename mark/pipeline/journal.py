@@ -14,7 +14,6 @@ from pydantic import Field, ValidationError
 
 from mark.append_log import append, locked, read_lines, rewrite
 from mark.errors import DataError
-from mark.models.faults import first_line
 from mark.pipeline.answer import RESPONSE_ID, Answer
 from mark.records import Row
 
@@ -60,7 +59,7 @@ class Journal:
                     append(self._path, _entry(answer, now).model_dump_json())
                 self._forget_old()
         except DataError as fault:
-            log.warning("the answer is not journalled, feedback to it is not possible: %s", first_line(fault))
+            log.warning("the answer is not journalled, feedback to it is not possible: %s", fault)
 
     def _forget_old(self) -> None:
         if sum(1 for _ in read_lines(self._path)) > self._keep + int(self._keep * _SLACK):
