@@ -145,10 +145,22 @@ _RATER = """
 import sys
 from pathlib import Path
 from mark.pipeline.feedback import add_feedback
+print(flush=True)
+sys.stdin.readline()  # all at once
 for name in sys.argv[2:]:
     for source in ("shared", sys.argv[1]):
         add_feedback(Path(), name, "up", None, "c" * 1500, source)
 """
+
+
+def start_together(going: list[subprocess.Popen[str]]) -> None:
+    """Let processes that have loaded everything go on."""
+    for process in going:
+        assert process.stdout is not None and process.stdout.readline() == "\n"
+    for process in going:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 def test_processes_at_once_lose_mix_and_double_nothing(root: Path) -> None:
@@ -156,10 +168,11 @@ def test_processes_at_once_lose_mix_and_double_nothing(root: Path) -> None:
     going = [
         subprocess.Popen(
             [sys.executable, "-c", _RATER, f"rater{i}", *names], cwd=root,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for i in range(4)
     ]  # fmt: skip
+    start_together(going)
     for late in range(12, 30):  # answers go on being journalled
         journalled(root, answer(late))
     assert [process.wait() for process in going] == [0] * 4

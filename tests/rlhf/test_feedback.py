@@ -34,6 +34,7 @@ from mark.rlhf.feedback import (
 )
 from mark.rlhf.review import review
 from tests.conftest import ROOT
+from tests.pipeline.test_add_feedback import start_together
 
 LIMITS = Feedback(max_per_source=3, max_accepted=100)
 ASKED = "How soon must a breach be reported to the director?"
@@ -246,16 +247,29 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+_REVIEWER = """
+import sys
+from pathlib import Path
+from mark.rlhf.review import review, screened_inbox
+screened_inbox(Path())  # loads everything
+print(flush=True)
+sys.stdin.readline()  # all at once
+review(Path(), [sys.argv[1]], [sys.argv[2]])
+"""
+
+
 def test_reviews_at_once_lose_nothing(project: Path) -> None:
     for number in range(8):
         append_feedback(row(number), project)
-    script = "import sys; from pathlib import Path; from mark.rlhf.review import review; review(Path(), [sys.argv[1]], [sys.argv[2]])"
     pairs = [("r000", "r001"), ("r002", "r003"), ("r004", "r005")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     going = [
-        subprocess.Popen([sys.executable, "-c", script, *pair], cwd=project, env=environment)
+        subprocess.Popen(
+            [sys.executable, "-c", _REVIEWER, *pair], cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
         for pair in pairs
-    ]
+    ]  # fmt: skip
+    start_together(going)
     assert [process.wait() for process in going] == [0, 0, 0]
     assert [item.id for item in read_accepted(project / ACCEPTED)] == ["r000", "r002", "r004"]
     assert rejected_ids(project) == ["r001", "r003", "r005"]
