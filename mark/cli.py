@@ -263,14 +263,18 @@ def chat(
 ) -> None:
     """Answer one question a line until `/quit`; each stands on its own.
 
+    `+` and `-` rate the last answer, `/edit TEXT` says what it should have been.
+
     Example: `mark chat < questions.txt`
     """
-    from mark.commands.asking import QUIT, chat, typed_lines
+    from mark.commands.asking import EDIT, QUIT, chat, typed_lines
     from mark.pipeline.auto import AutoPipeline
 
-    pipeline = AutoPipeline(git_root(), model, top_k)
+    root = git_root()
+    pipeline = AutoPipeline(root, model, top_k)
     typer.echo(f"{pipeline.model} answers; {QUIT} or the end of input ends it", err=True)
-    chat(pipeline, typed_lines(sys.stdin), lambda text: typer.echo(f"{text}\n"))
+    typer.echo(f"+ or - rates the last answer, {EDIT} TEXT says what it should have been", err=True)
+    chat(pipeline, typed_lines(sys.stdin), lambda text: typer.echo(f"{text}\n"), root)
 
 
 @app.command()
@@ -372,6 +376,25 @@ def rlhf(
     typer.echo(last_rlhf_report(git_root()) if report else run_rlhf(confirm_run, git_root()))
 
 
+@feedback.command("add")
+def feedback_add(
+    response_id: Annotated[str, typer.Argument(help="Of the last line of `mark ask`, or `last`.")],
+    up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="A bad one.")] = False,
+    edit: Annotated[str | None, typer.Option(help="What it should have been.")] = None,
+    edit_file: Annotated[Path | None, typer.Option(help="The same, from a text file.")] = None,
+    comment: Annotated[str | None, typer.Option(help="For the reviewer.")] = None,
+) -> None:
+    """Say of an answer whether it was good, or what it should have been.
+
+    Example: `mark feedback add last --down --edit "within 72 hours"`
+    """
+    from mark.commands.feedback import Judgement, add_judgement
+
+    judgement = Judgement(up, down, edit, edit_file, comment)
+    typer.echo(add_judgement(response_id, judgement, git_root()))
+
+
 @feedback.command("list")
 def feedback_list() -> None:
     """Show what waits in feedback/inbox.jsonl, and how much of the rest stays out and why.
@@ -391,7 +414,7 @@ def feedback_review(
 ) -> None:
     """Read the feedback that waits; accept or refuse it. Only accepted feedback is trained on.
 
-    Example: `mark feedback review --accept r17 --reject r18`
+    Example: `mark feedback review --accept ans-0123456789abcdef01234567`
     """
     from mark.commands.feedback import review_feedback
 

@@ -281,6 +281,7 @@ class Serve(Section):
     search: Literal["chroma", "exact"]  # chroma: exact where the collection cannot be opened or rebuilt
     batch_size: int = Field(ge=1)  # questions of full length answered together
     max_question_chars: int = Field(ge=1)
+    journal: int = Field(default=2000, ge=0)  # answers kept for feedback to name; 0: none, and no feedback
 
 
 class Sampling(Section):

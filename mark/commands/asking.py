@@ -6,16 +6,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
+from mark.commands.feedback import SOURCE, placed_line
 from mark.config import PARAMS, Serve, load_section
-from mark.errors import ConfigError, MarkError
+from mark.errors import ConfigError, DataError, MarkError
 from mark.pipeline.answer import RULES, Answer, Context, PageQuote
 
 if TYPE_CHECKING:
     from mark.pipeline.auto import AutoPipeline
 
 QUIT = "/quit"
+EDIT = "/edit"
+THUMBS: dict[str, Literal["up", "down"]] = {"+": "up", "-": "down"}
 _INDENT = "  "
 
 
@@ -75,28 +78,75 @@ def typed_lines(stream: TextIO) -> Iterator[str]:
         yield line
 
 
-def chat(pipeline: AutoPipeline, lines: Iterable[str], say: Callable[[str], None]) -> None:
+class LastAnswer:
+    """The last answer of a chat and what was said about it so far."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing was answered yet.
+
+        Args:
+            root: The project's root.
+        """
+        self._root = root
+        self._response_id: str | None = None
+        self._thumb: Literal["up", "down"] | None = None
+        self._edited: str | None = None
+
+    def given(self, answer: Answer | None) -> None:
+        """Another answer is the last one; None: the last question got none."""
+        self._response_id = None if answer is None else answer.response_id
+        self._thumb = self._edited = None
+
+    def judge(self, line: str) -> str:
+        """Put `+`, `-` or `/edit TEXT` into the inbox, together with what was said of this answer before.
+
+        Returns:
+            One line: what became of it.
+
+        Raises:
+            DataError: There is no answer yet, or the journal or the inbox does not take it.
+        """
+        from mark.pipeline.feedback import add_feedback
+
+        if self._response_id is None:
+            raise DataError(f"there is no answer that {line.split()[0]} could be about; ask something")
+        thumb = THUMBS.get(line, self._thumb)
+        edited = self._edited if line in THUMBS else line.removeprefix(EDIT).strip()
+        placed = add_feedback(self._root, self._response_id, thumb, edited, None, SOURCE)
+        self._thumb, self._edited = thumb, edited
+        return placed_line(placed)
+
+
+def chat(pipeline: AutoPipeline, lines: Iterable[str], say: Callable[[str], None], root: Path) -> None:
     """Answer line after line until `/quit` or the end; a fault of one question is one line.
 
     Args:
         pipeline: Loaded.
-        lines: Questions; empty ones are passed over.
+        lines: Questions, or `+`, `-` and `/edit TEXT` about the last answer; empty ones are passed over.
         say: Prints one answer.
+        root: The project's root.
     """
+    last = LastAnswer(root)
     for line in lines:
-        question = line.strip()
-        if question == QUIT:
+        typed = line.strip()
+        if typed == QUIT:
             return
-        if not question:
+        if not typed:
             continue
         try:
-            say(answer_text(pipeline.process_query(question)))
+            if typed in THUMBS or typed.split()[0] == EDIT:
+                say(last.judge(typed))
+                continue
+            last.given(None)
+            answer = pipeline.process_query(typed)
+            last.given(answer)
+            say(answer_text(answer))
         except MarkError as fault:
             say(f"mark: {fault}")
 
 
 def answer_text(answer: Answer) -> str:
-    """An answer as plain text: what it says, where that stands, who said it and how long it took."""
+    """An answer as plain text: what it says, where that stands, who said it, how long it took, its id."""
     lines = [answer.text]
     if not answer.refused and not answer.supported:
         lines.append("(not word for word in the documents; made from these passages:)")
@@ -107,7 +157,7 @@ def answer_text(answer: Answer) -> str:
     seconds = answer.seconds
     lines.append(
         f"{answer.model}, {RULES[answer.rule]}; {seconds.total:.1f} s (retrieval {seconds.retrieval:.1f}, "
-        f"generation {seconds.generation:.1f}, checks {seconds.checks:.1f})"
+        f"generation {seconds.generation:.1f}, checks {seconds.checks:.1f}); {answer.response_id}"
     )
     return "\n".join(lines)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Rule = Literal["asked_for", "champion", "priority", "fallback"]
 RULES: dict[Rule, str] = {
@@ -13,6 +14,13 @@ RULES: dict[Rule, str] = {
     "priority": "the first of serve.priority that loads",
     "fallback": "no model loads: the best sentence of the best passage",
 }
+
+RESPONSE_ID = r"^ans-[0-9a-f]{24}$"
+
+
+def new_response_id() -> str:
+    """An id that nobody can guess: whoever knows it was given the answer."""
+    return f"ans-{secrets.token_hex(12)}"
 
 
 class _Part(BaseModel):
@@ -57,6 +65,7 @@ class Answer(_Part):
     """An answer whose quotes stand in the documents.
 
     Attributes:
+        response_id: Names this answer in feedback.
         text: The answer; quotations that are not in the documents are left out.
         quotes: Where it stands in the documents, word for word.
         refused: The documents hold no answer, says the model or its calibrated rule.
@@ -70,6 +79,7 @@ class Answer(_Part):
         notes: What the reader should know besides, a sentence each.
     """
 
+    response_id: str = Field(default_factory=new_response_id, pattern=RESPONSE_ID)
     question: str
     text: str
     quotes: list[PageQuote]

@@ -32,6 +32,7 @@ from mark.pipeline.checking import Checked, QuoteCheck
 from mark.pipeline.choice import Answerer, Limits, candidates, working
 from mark.pipeline.documents import Documents
 from mark.pipeline.draft import Draft, Listener
+from mark.pipeline.journal import Journal
 from mark.pipeline.question import checked_question
 from mark.prompting import REFUSAL
 from mark.records import Chunk
@@ -75,6 +76,7 @@ class AutoPipeline:
         self._retrieval = _with_top_k(params.retrieval, top_k)
         limits = Limits(params.train.max_seq_length, params.eval.max_new_tokens, params.serve.batch_size)
         self._lock = RLock()
+        self._journal = Journal(self._root, params.serve.journal)
         read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
         left = iter(candidates(self._serve, self._root, model))
         self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
@@ -125,10 +127,12 @@ class AutoPipeline:
                 draft.finish(proposals[0].text)
             marks.append(time.perf_counter())
             seconds = _seconds(marks, len(texts))
-            return [
+            answers = [
                 self._answer(text, proposal, *result, seconds)
                 for text, proposal, result in zip(texts, proposals, checked, strict=True)
             ]
+        self._journal.write(answers)
+        return answers
 
     def _refresh(self) -> None:
         """Open the documents again where ingest has changed them; half-written ones have to wait."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mark.config import Rlhf
 from mark.rlhf.guard import check_guards
-from mark.rlhf.inputs import RlhfInputs
 
 if TYPE_CHECKING:
+    from mark.rlhf.inputs import RlhfInputs
     from mark.rlhf.run import RlhfResult
 
 __all__ = ["RlhfInputs", "train_policy"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: `mark feedback add` must not load torch."""
+    if name != "RlhfInputs":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mark.rlhf.inputs import RlhfInputs
+
+    return RlhfInputs
 
 
 def train_policy(

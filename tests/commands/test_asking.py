@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from mark.cli import main
 from mark.commands.asking import typed_lines
 from mark.files import iter_jsonl
 from mark.records import Page
+from mark.rlhf.feedback import read_inbox
 from tests.conftest import ROOT
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, project
 
@@ -118,6 +120,53 @@ def test_chat_answers_each_line_on_its_own_and_goes_on_after_a_fault(
     assert second.split("\n\n", 1)[1].split("\n")[0] == first.split("\n")[0]  # nothing is remembered
 
 
+def test_the_last_line_ends_with_the_id_that_feedback_names(
+    mark: Callable[..., Done], root: Path, tmp_path: Path
+) -> None:
+    asked = mark(root, "ask", QUESTION, "--model", "extractive")
+    name = asked.stdout.rstrip("\n").split("; ")[-1]
+    assert re.fullmatch(r"ans-[0-9a-f]{24}", name)
+    better = tmp_path / "better.txt"
+    better.write_text("The landlord,\nby May.\n", encoding="utf-8")
+    done = mark(root, "feedback", "add", name, "--down", "--edit-file", str(better), "--comment", "see 3")
+    assert done.stdout == f"{name}: down and edited, added; `mark feedback review` decides\n"
+    again = json.loads(mark(root, "ask", QUESTION, "--model", "extractive", "--json").stdout)
+    assert again["response_id"] != name
+    for placed in ("added", "already there"):
+        done = mark(root, "feedback", "add", "last", "--up")
+        assert done.stdout == f"{again['response_id']}: up, {placed}; `mark feedback review` decides\n"
+    rows = {row.id: row for row in read_inbox(root).rows}
+    assert (rows[name].edited, rows[name].comment, rows[name].source) == (
+        "The landlord,\nby May.",
+        "see 3",
+        "cli",
+    )
+    assert rows[name].question == QUESTION and rows[again["response_id"]].thumb == "up"
+
+
+def test_chat_takes_thumbs_and_edits_of_the_last_answer(mark: Callable[..., Done], root: Path) -> None:
+    typed = f"+\n{QUESTION}\n-\n/edit The landlord shall, by May.\n+\n/edit\n{'x' * 3000}\n-\n/editor?\n"
+    done = mark(root, "chat", "--model", "extractive", typed=typed)
+    assert done.returncode == 0, done.stderr
+    assert "/edit TEXT says what it should have been" in done.stderr
+    said = [line for line in done.stdout.split("\n") if line.startswith(("mark: ", "ans-"))]
+    decides = "`mark feedback review` decides"
+    name = said[1].split(":")[0]
+    assert said == [
+        "mark: there is no answer that + could be about; ask something",
+        f"{name}: down, added; {decides}",
+        f"{name}: down and edited, changed; {decides}",
+        f"{name}: up and edited, changed; {decides}",
+        "mark: the edited answer is empty; leave it out, or write what the answer should be",
+        "mark: the question has 3000 characters, at most 2000 are allowed (serve.max_question_chars); shorten it",
+        "mark: there is no answer that - could be about; ask something",
+    ]
+    assert done.stdout.count("extractive, asked for by name; ") == 2  # `/editor?` is a question
+    assert [row.edited for row in read_inbox(root).rows if row.id == name][
+        -1
+    ] == "The landlord shall, by May."
+
+
 def test_the_end_of_input_ends_a_chat() -> None:
     assert list(typed_lines(io.StringIO("one\n\ntwo"))) == ["one\n", "\n", "two"]
 
@@ -129,6 +178,13 @@ def test_the_end_of_input_ends_a_chat() -> None:
         (["ask", "x" * 10_000], "the question has 10000 characters, at most 2000 are allowed"),
         (["ask", "Who?", "--json", "--stream"], "--json and --stream contradict each other"),
         (["ask", "Who?", "--model", "nobody"], "no model named 'nobody'"),
+        (["feedback", "add", "ans-1", "--up"], "no answer ans-1 among the newest 2000 (serve.journal)"),
+        (["feedback", "add", "\x1b[2J", "--up"], r"no answer '\x1b[2J' among"),
+        (["feedback", "add", "last", "--up", "--down"], "--up and --down contradict each other"),
+        (["feedback", "add", "last", "--edit", "a", "--edit-file", "b"], "--edit and --edit-file contradict"),
+        (["feedback", "add", "last", "--edit-file", "no.txt"], "no.txt cannot be read: No such file"),
+        (["feedback", "add", "last", "--edit-file", "data"], "data cannot be read: Is a directory"),
+        (["feedback", "review", "--accept", "a", "--accept-all"], "--accept and --accept-all contradict"),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from mark.cli import app
 from mark.config import Feedback
-from mark.errors import DataError
+from mark.errors import ConfigError, DataError
 from mark.files import write_jsonl
 from mark.records import HandwrittenQuestion
 from mark.rlhf.feedback import (
     ACCEPTED,
     INBOX,
+    Inbox,
     InboxFeedback,
     TestQuestions,
     accept,
     append_feedback,
     read_accepted,
     read_inbox,
+    rejected_ids,
     screen,
 )
+from mark.rlhf.review import review
 from tests.conftest import ROOT
+from tests.pipeline.test_add_feedback import start_together
 
 LIMITS = Feedback(max_per_source=3, max_accepted=100)
 ASKED = "How soon must a breach be reported to the director?"
@@ -50,12 +58,38 @@ def reasons(
 
 def test_duplicates_stay_out_by_id_and_by_content_whoever_sends_them() -> None:
     again = row(2, question=row(1).question.upper(), answer=" 1  euros ", source="other")
-    assert reasons([row(1), row(1, answer="2 euros"), again, row(3)]) == [
-        None,
-        "duplicate",
-        "duplicate",
-        None,
-    ]
+    second = row(1, thumb="down", source="second")
+    assert reasons([row(1), second, again, row(3)]) == [None, "duplicate", "duplicate", None]
+
+
+def test_a_changed_judgement_supersedes_the_earlier_one_of_its_source_alone() -> None:
+    up, down = row(1), row(1, thumb="down")
+    assert reasons([up, row(1, source="other", thumb="down"), down]) == ["superseded", None, "duplicate"]
+    assert reasons([up, down, up]) == ["superseded", "superseded", None]
+    assert reasons([up, row(1, question=ASKED)], TestQuestions([ASKED])) == ["superseded", "test question"]
+
+
+def test_what_was_accepted_may_be_changed_by_its_source_after_another_review(tmp_path: Path) -> None:
+    up, down = row(1), row(1, thumb="down", edited="two euros")
+    other = row(1, source="other", thumb="down")
+    accepted = [up.accepted()]
+    write_jsonl(tmp_path / ACCEPTED, accepted)
+    assert [item.reason for item in screen([up, other], accepted, [], NONE, LIMITS)] == ["duplicate"] * 2
+    found = screen([up, other, down], accepted, [], NONE, Feedback(max_per_source=3, max_accepted=1))
+    assert [item.reason for item in found] == ["superseded", "duplicate", None]  # and the end is not passed
+    assert [item.replaces for item in found] == [False, False, True]
+    assert accept(found, None, tmp_path) == ["r001"]
+    assert read_accepted(tmp_path / ACCEPTED) == [down.accepted()]
+
+
+HIDDEN = ASKED.replace("breach", "br\u200bea\u00adch").replace("director", "di\u2060rector")
+
+
+def test_characters_that_do_not_show_make_no_other_question() -> None:
+    again = row(2, question="What is the\u200b fee of club\u2028number 1\u202e?", answer="1\u00a0eu\u00adros")
+    assert reasons([row(1), again]) == [None, "duplicate"]
+    assert HIDDEN != ASKED
+    assert reasons([row(1, question=HIDDEN)], TestQuestions([ASKED])) == ["test question"]
 
 
 def test_accepted_and_rejected_rows_do_not_come_back() -> None:
@@ -95,8 +129,14 @@ def test_a_flood_stays_out_and_leaves_others_their_share() -> None:
 
 
 def test_duplicates_count_as_a_flood_too() -> None:
-    found = reasons([row(1, source="loud")] * 3 + [row(2, source="loud")])
-    assert found == [None, "duplicate", "duplicate", "flood"]
+    same = {"question": row(1).question, "answer": row(1).answer, "source": "loud"}
+    found = reasons([row(1, **same), row(2, **same), row(3, **same), row(4, source="LOUD")])
+    assert found == [None, "duplicate", "duplicate", "flood"]  # nor does another spelling help
+
+
+def test_changing_ones_mind_without_end_is_a_flood() -> None:
+    rows = [row(1, source="loud", thumb=thumb) for thumb in ("up", "down", "up")]
+    assert reasons([*rows, row(2, source="loud")]) == ["superseded", "superseded", None, "flood"]
 
 
 def test_the_accepted_file_has_an_end() -> None:
@@ -130,6 +170,59 @@ def test_a_damaged_inbox_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert ([item.id for item in read_inbox(tmp_path).rows], read_inbox(tmp_path).unreadable) == (["r001"], 3)
 
 
+def test_separators_inside_a_text_end_no_line(tmp_path: Path) -> None:
+    odd = row(1, answer="a\u2028b\u2029c\x85d\x0be\x1cf")
+    append_feedback(odd, tmp_path)
+    assert read_inbox(tmp_path) == Inbox([odd], 0)
+
+
+def test_damage_is_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    append_feedback(row(1), tmp_path)
+    line = row(2).model_dump_json().encode()
+    with (tmp_path / INBOX).open("ab") as stream:
+        stream.write(line.replace(b"club", b"cl\xffb") + b"\n")  # not UTF-8
+        stream.write(b"y" * (1 << 20) + b"\n" + b"[" * 100_000 + b"\n" + b"{}\n\n")
+        stream.write(
+            line.replace(b"club", b"cl\\ud800b") + b"\n" + line[:50]
+        )  # half a character, half a line
+    found = read_inbox(tmp_path)
+    assert ([item.id for item in found.rows], found.unreadable) == (["r001"], 6)
+    append_feedback(row(3), tmp_path)  # mends the torn line
+    found = read_inbox(tmp_path)
+    assert ([item.id for item in found.rows], found.unreadable) == (["r001", "r003"], 5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "a\u200db"}, {"id": "r1\n"}, {"id": "\x1b[2J"}, {"source": "lou\u0501"}, {"source": "a b"}, {"source": ""},
+        {"received": "2026-01-02 \x1b[2J"}, {"received": "2026-01-02" + "0" * 99}, {"contexts": ["c" * 1000]},
+        {"contexts": ["c"] * 21}, {"comment": "c" * 2001}, {"edited": " \n"}, {"thumb": None}, {"adapter_sha256": "x"},
+    ],
+)  # fmt: skip
+def test_no_row_has(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        row(1, **changes)
+
+
+def test_the_same_judgement_is_written_once(tmp_path: Path) -> None:
+    later = row(1, received="2026-02-02T00:00:00Z")
+    placed = [
+        append_feedback(item, tmp_path) for item in (row(1), later, row(1, thumb="down"), row(1), row(2))
+    ]
+    assert [what for _, what in placed] == ["added", "already there", "changed", "changed", "added"]
+    assert placed[1][0] == row(1)  # as it was first sent
+    assert len(read_inbox(tmp_path).rows) == 4
+
+
+def test_a_full_inbox_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mark.rlhf.feedback.INBOX_BYTES", 10)
+    append_feedback(row(1), tmp_path)
+    with pytest.raises(DataError, match=r"inbox\.jsonl is full"):
+        append_feedback(row(2), tmp_path)
+    assert append_feedback(row(1), tmp_path)[1] == "already there"
+
+
 def test_an_accepted_file_edited_by_hand_is_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "f.jsonl", [row(2).accepted(), row(1).accepted()])
     with pytest.raises(DataError, match="not sorted"):
@@ -140,7 +233,9 @@ def test_the_committed_file_is_empty() -> None:
     assert read_accepted(ROOT / ACCEPTED) == []
 
 
-def test_the_command_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one test question."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
@@ -149,15 +244,79 @@ def test_the_command_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         article="3", quote="24 hours",
     )  # fmt: skip
     write_jsonl(tmp_path / "data/handwritten_test.jsonl", [hand])
-    for item in (row(1), row(2, question=ASKED), row(3), row(4, answer="\x1b[31mred")):
+    return tmp_path
+
+
+_REVIEWER = """
+import sys
+from pathlib import Path
+from mark.rlhf.review import review, screened_inbox
+screened_inbox(Path())  # loads everything
+print(flush=True)
+sys.stdin.readline()  # all at once
+review(Path(), [sys.argv[1]], [sys.argv[2]])
+"""
+
+
+def test_reviews_at_once_lose_nothing(project: Path) -> None:
+    for number in range(8):
+        append_feedback(row(number), project)
+    pairs = [("r000", "r001"), ("r002", "r003"), ("r004", "r005")]
+    going = [
+        subprocess.Popen(
+            [sys.executable, "-c", _REVIEWER, *pair], cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for pair in pairs
+    ]  # fmt: skip
+    start_together(going)
+    assert [process.wait() for process in going] == [0, 0, 0]
+    assert [item.id for item in read_accepted(project / ACCEPTED)] == ["r000", "r002", "r004"]
+    assert rejected_ids(project) == ["r001", "r003", "r005"]
+
+
+def test_a_review_that_fails_writes_nothing(project: Path) -> None:
+    for item in (row(1), row(2, question=ASKED)):
+        append_feedback(item, project)
+    for accepted, refused, said in (
+        (["r002"], ["r001"], "r002 stays out: test question"),
+        (["r001"], ["r009"], "r009 is not in the inbox"),
+        (["r001"], ["\x1b[2J"], r"feedback '\\x1b\[2J' is not in the inbox"),
+    ):
+        with pytest.raises(DataError, match=said):
+            review(project, accepted, refused)
+    with pytest.raises(ConfigError, match="r001 is both accepted and rejected"):
+        review(project, ["r001"], ["r001"])
+    assert not (project / ACCEPTED).exists() and rejected_ids(project) == []
+
+
+def test_a_rejection_takes_accepted_feedback_out_again(project: Path) -> None:
+    for item in (row(1), row(2)):
+        append_feedback(item, project)
+    assert review(project, None, []).accepted == ["r001", "r002"]
+    assert review(project, None, ["r001"]).accepted == []
+    assert [item.id for item in read_accepted(project / ACCEPTED)] == ["r002"]
+    assert review(project, None, []).accepted == []  # for good
+
+
+def test_the_command_reviews(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path = project
+    for item in (
+        row(1),
+        row(2, question=ASKED),
+        row(3),
+        row(4, answer="\x1b[31mred\u202e", comment="\x9b2J\x07", question="\x1b]0;gone\x07 fee?"),
+    ):
         append_feedback(item, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     call = CliRunner().invoke
     listed = call(app, ["feedback", "list"]).output
+    assert listed.replace("\n", "").isprintable() and r"\x1b]0;gone" in listed
     assert "3 wait for review; stay out: 1 test question" in listed
     shown = call(app, ["feedback", "review"]).output
-    assert "answer:   '1 euros'" in shown and "\x1b" not in shown
+    assert "answer:   '1 euros'" in shown and shown.replace("\n", "").isprintable()
+    assert r"comment:  '\x9b2J\x07'" in shown and r"red\u202e" in shown
     done = call(app, ["feedback", "review", "--accept", "r001", "--reject", "r003"]).output
     assert done.startswith("1 accepted into data/feedback_accepted.jsonl, 1 rejected")
     assert [item.id for item in read_accepted(tmp_path / ACCEPTED)] == ["r001"]
