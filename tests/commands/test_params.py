@@ -72,5 +72,5 @@ def test_ones_own_pdfs_pass_the_check_that_make_repro_begins_with(tmp_path: Path
 
 def test_model_choice_names_the_entry() -> None:
     values = yaml.safe_load(compose(["model=mamba"], ROOT))
-    assert values["eval"]["entries"] == ["mamba_lora"]
+    assert values["eval"]["entries"] == ["mamba_lora", "rl_trained_lora"]
     assert values["model"]["base"]["revision"] == "1e76775"
