@@ -235,14 +235,14 @@ def _check_flags(request: PromoteRequest) -> None:
 
 def _force(request: PromoteRequest, registry: ModelRegistry) -> str:
     from mark.registry.card import write_card
-    from mark.registry.champion import promote
+    from mark.registry.promotion import promote
 
     info = registry.entry(str(request.name))
     if info.champion:
         return f"{info.name} is the champion already; nothing was changed"
-    promote(registry.root, info.folder, info.sha256, str(request.reason).strip(), forced=True)
+    row = promote(registry.root, info.folder, info.sha256, str(request.reason).strip(), forced=True)
     card = write_card(info, registry.root)
-    return f"{info.name} is the champion now, past the gate ({request.reason}); card: {card}"
+    return f"{info.name} is the champion now, past the gate ({row.reason}); card: {card}"
 
 
 def _gate(registry: ModelRegistry) -> Gate:
@@ -302,9 +302,7 @@ def _champion_line(registry: ModelRegistry) -> str:
 
 def _row(info: ModelInfo, models: Sequence[ModelInfo]) -> Sequence[str]:
     """A base model's figures are those that the first entry on it was compared with."""
-    of = (
-        info if info.kind == "entry" else next((m for m in models if m.base == info.name and m.metrics), info)
-    )
+    of = info if info.kind == "entry" else next((m for m in models if _answered_base(m, info.name)), info)
     values = ["-", "-", "-", "-"]
     if of.metrics is not None:
         group = of.metrics.get(of.metrics.get("verdict_on", "all"), {})
@@ -313,6 +311,12 @@ def _row(info: ModelInfo, models: Sequence[ModelInfo]) -> Sequence[str]:
         values.append(str(of.metrics.get("verdict", "-")) if info.kind == "entry" else "-")
     state = "champion" if info.champion else "damaged" if info.fault else "random" if info.random else ""
     return (info.name, info.kind, info.base, *values, state)
+
+
+def _answered_base(info: ModelInfo, base: str) -> bool:
+    """Whether an entry's metrics hold figures of this base model."""
+    metrics = info.metrics or {}
+    return info.base == base and "base_retrieval" in metrics.get(metrics.get("verdict_on", "all"), {})
 
 
 def _percent(cell: dict[str, float], name: str) -> str:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mark.config import Registry
 from mark.errors import DataError, ModelError
 from mark.evaluation.report import verdict_sentence
 from mark.evaluation.significance import Bootstrap
-from mark.files import CHAMPION_COPY, MODELS
+from mark.files import CHAMPION_COPY
 from mark.models.loading import load_entry
-from mark.registry.champion import Champion, promote
+from mark.registry.champion import Champion
 from mark.registry.comparison import COPY, answers_of, compare
+from mark.registry.evaluated import stale_evaluation
 from mark.registry.export import Bench, merged_parity
 from mark.registry.probe import load_probe, measure_forgetting
+from mark.registry.promotion import promote
 from mark.registry.view import ModelInfo, ModelRegistry
 
 
@@ -86,7 +85,7 @@ class Gate:
             return Check("entry", False, f"{info.name} is the champion already")
         if info.random:
             return Check("entry", False, "its base model has random weights, which are for tests")
-        stale = stale_evaluation(info.name, self.registry.root)
+        stale = stale_evaluation(info.name, info.sha256, self.registry.root)
         if stale is not None:
             return Check("entry", False, stale)
         return Check("entry", True, f"adapter {info.sha256[:12]}")
@@ -169,32 +168,3 @@ def candidates(registry: ModelRegistry) -> list[str]:
             cell: Any = info.metrics.get("development", {}).get("tuned_retrieval", {})
             found.append((-float(cell.get("f1_if_answered", 0.0)), info.name))
     return [name for _, name in sorted(found)]
-
-
-def stale_evaluation(name: str, root: Path) -> str | None:
-    """Says so where dvc.lock shows that the entry was trained again after its evaluation.
-
-    Args:
-        name: Of the entry.
-        root: The project's root.
-
-    Returns:
-        A sentence, or None where the two agree or DVC does not know the entry.
-    """
-    try:
-        lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
-        stages = list(lock["stages"].values())
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return None
-    folder = (MODELS / name).as_posix()
-    made = {item.get("md5") for stage in stages for item in stage.get("outs", []) if item["path"] == folder}
-    read = {
-        item.get("md5")
-        for stage in stages
-        if any(out["path"] == f"reports/eval/{name}" for out in stage.get("outs", []))
-        for item in stage.get("deps", [])
-        if item["path"] == folder
-    }
-    if made and read and made != read:
-        return f"{folder} was trained again after its evaluation; run `dvc repro eval`"
-    return None

@@ -20,7 +20,7 @@ from mark.config import PARAMS, Ingest, load_section
 from mark.errors import ConfigError, DataError, ModelError
 from mark.evaluation import EvalInputs, evaluate, evaluate_dataset, write_results
 from mark.evaluation.calibration import Calibrations
-from mark.files import iter_jsonl, read_json, write_json, write_jsonl
+from mark.files import iter_jsonl, read_json, sha256_file, write_json, write_jsonl
 from mark.ingest.index import collection_keys, read_index
 from mark.pipeline.answer import Answer
 from mark.prompting import REFUSAL, Passage
@@ -39,7 +39,9 @@ QUESTIONS = [
 ]
 
 
-def calibrate_for(root: Path, entry: str, threshold: float | None = None) -> None:
+def calibrate_for(
+    root: Path, entry: str, threshold: float | None = None, adapter_sha256: str | None = None
+) -> None:
     """A refusal rule fitted on made-up evidence, as eval would leave it."""
     rng = random.Random(1)
     evidence = [Evidence(rng.random(), -rng.random() * 3, rng.random()) for _ in range(40)]
@@ -50,6 +52,7 @@ def calibrate_for(root: Path, entry: str, threshold: float | None = None) -> Non
         rule = rule.model_copy(update={"threshold": threshold})
     found = Calibrations(
         entry=entry,
+        adapter_sha256=adapter_sha256,
         base="transformer",
         question_ids=[],
         thresholds={"tuned_retrieval": rule, "extractive": rule},
@@ -150,13 +153,32 @@ def test_a_calibrated_rule_decides(make_root: MakeRoot) -> None:
 
 def test_the_champions_own_copy_of_its_rule_is_used(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     shutil.copytree(root / "models/transformer_lora", root / "models/champion")
     calibrate_for(root, "transformer_lora", threshold=0.0)
     shutil.move(root / "reports/eval/transformer_lora/calibration.json", root / "models/champion")
     answer = AutoPipeline(root).process_query(QUESTIONS[0])
     assert (answer.model, answer.rule, answer.refused) == ("transformer_lora", "champion", True)
     assert answer.refusal_calibrated
+
+
+def test_a_calibration_of_another_adapter_is_not_used(make_root: MakeRoot) -> None:
+    root = make_root(["transformer_lora"])
+    own = sha256_file(root / "models/transformer_lora/adapter_model.safetensors")
+    calibrate_for(root, "transformer_lora", 0.0, own)
+    assert AutoPipeline(root).process_query(QUESTIONS[0]).refusal_calibrated
+    calibrate_for(root, "transformer_lora", 0.0, "a" * 64)
+    note = (
+        "The calibration of transformer_lora is of another adapter (`dvc repro eval`): "
+        "it refuses where greedy decoding does."
+    )
+    answer = AutoPipeline(root).process_query(QUESTIONS[0])
+    assert (answer.refusal_calibrated, answer.notes[0]) == (False, note)
+    promote(root, "transformer_lora")
+    shutil.copytree(root / "models/transformer_lora", root / "models/champion")
+    shutil.move(root / "reports/eval/transformer_lora/calibration.json", root / "models/champion")
+    answer = AutoPipeline(root).process_query(QUESTIONS[0])
+    assert (answer.rule, answer.refusal_calibrated, answer.notes[0]) == ("champion", False, note)
 
 
 def test_a_damaged_calibration_is_said_and_does_not_stop_the_answer(make_root: MakeRoot) -> None:

@@ -17,11 +17,13 @@ from mark.evaluation.significance import Bootstrap
 from mark.files import write_json
 from mark.models.loading import load_model
 from mark.registry import ModelRegistry
-from mark.registry.champion import promote, read_log
+from mark.registry.champion import read_log
 from mark.registry.comparison import answers_of
+from mark.registry.evaluated import stale_evaluation
 from mark.registry.export import Bench
-from mark.registry.gate import Gate, candidates, promote_if_better, stale_evaluation
+from mark.registry.gate import Gate, candidates, promote_if_better
 from mark.registry.parity import Answering, validation_questions
+from mark.registry.promotion import promote
 from tests.conftest import ROOT
 
 from .conftest import edit_entry, paired_scores, write_entry
@@ -119,11 +121,45 @@ def test_an_entry_trained_after_its_evaluation_is_refused(
         write_json(registry.root / "dvc.lock", {"schema": "2.0", "stages": stages})  # JSON is YAML
 
     lock("aa")
-    assert stale_evaluation("transformer_lora", registry.root) is None
+    sha256 = registry.get("transformer_lora").sha256
+    assert stale_evaluation("transformer_lora", sha256, registry.root) is None
     lock("bb")
     decision = gate(registry).decide("transformer_lora")
     assert not decision.passed and "was trained again after its evaluation" in decision.reason
-    assert stale_evaluation("other", registry.root) is None
+    assert stale_evaluation("other", sha256, registry.root) is None
+
+
+def test_an_evaluation_of_another_adapter_is_refused_and_not_kept(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    evaluated("transformer_lora", np.full(400, 0.5))
+    write_entry(registry.root, "transformer_lora", seed=3)
+    decision = gate(registry).decide("transformer_lora")
+    assert [check.name for check in decision.checks] == ["entry"] and not decision.passed
+    assert (
+        "made of another adapter than models/transformer_lora holds; run `dvc repro eval`" in decision.reason
+    )
+    info = registry.get("transformer_lora")
+    row = promote(registry.root, info.folder, info.sha256, "all the same", forced=True)
+    assert row.reason.startswith("all the same (without its evaluation: ")
+    kept = {path.name for path in (registry.root / "models/champion").iterdir()}
+    assert "adapter_model.safetensors" in kept and not kept & {"predictions.jsonl", "calibration.json"}
+    with pytest.raises(DataError, match="made of another adapter"):
+        answers_of("champion", registry)
+
+
+def test_an_evaluation_that_names_no_adapter_is_accepted(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    """Files of older versions."""
+    evaluated("transformer_lora", np.full(400, 0.5))
+    path = registry.root / "reports/eval/transformer_lora/calibration.json"
+    write_json(path, {k: v for k, v in json.loads(path.read_text()).items() if k != "adapter_sha256"})
+    write_entry(registry.root, "transformer_lora", seed=3)
+    info = registry.get("transformer_lora")
+    assert stale_evaluation("transformer_lora", info.sha256, registry.root) is None
+    promote(registry.root, info.folder, info.sha256, "first", forced=True)
+    assert (registry.root / "models/champion/calibration.json").is_file()
 
 
 def test_the_champion_outlives_a_new_training_of_its_name(
