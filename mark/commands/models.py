@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mark.commands.dvc import refuse_stage_output, stage_outputs
-from mark.config import PARAMS, Eval, Registry, load_section, load_seed, load_value
+from mark.config import PARAMS, Eval, Registry, Retrieval, load_section, load_seed, load_value
 from mark.errors import ConfigError, DataError, ModelError
 from mark.registry import ModelInfo, ModelRegistry, get_registry
 from mark.seeding import derived_seed
@@ -41,6 +41,8 @@ class PromoteRequest:
     if_better: bool
     force: bool
     reason: str | None
+    again: bool = False
+    undo: bool = False
 
 
 def list_models(root: Path) -> str:
@@ -137,7 +139,7 @@ def promote_model(request: PromoteRequest, root: Path) -> str:
     names = [request.name] if request.name is not None else candidates(registry)
     if not names:
         return "nothing promoted: no evaluated entry but the champion" + _champion_suffix(registry)
-    promoted, decisions = promote_if_better(_gate(registry), names)
+    promoted, decisions = promote_if_better(_gate(registry, request.again), names)
     lines = [line for decision in decisions for line in _decision_lines(decision)]
     if promoted is not None:
         from mark.registry.card import write_card
@@ -229,6 +231,8 @@ def _check_flags(request: PromoteRequest) -> None:
         raise ConfigError("--force needs --reason TEXT, which the promotion log keeps")
     if request.reason is not None and not request.force:
         raise ConfigError("--reason belongs to --force; the gate writes its own")
+    if request.again and request.force:
+        raise ConfigError("--again asks the gate once more and --force passes it over; give one of them")
     if request.name is None and not request.if_better:
         raise ConfigError("name an entry (`mark models list` shows them), or give --if-better to try all")
 
@@ -245,8 +249,9 @@ def _force(request: PromoteRequest, registry: ModelRegistry) -> str:
     return f"{info.name} is the champion now, past the gate ({row.reason}); card: {card}"
 
 
-def _gate(registry: ModelRegistry) -> Gate:
+def _gate(registry: ModelRegistry, again: bool) -> Gate:
     from mark.registry.gate import Gate
+    from mark.registry.reanswer import Asking
 
     root = registry.root
     settings = load_section(Eval, "eval", root / PARAMS)
@@ -256,6 +261,13 @@ def _gate(registry: ModelRegistry) -> Gate:
         bootstrap=_bootstrap(settings, root),
         min_clusters=settings.min_clusters,
         bench=lambda: _bench(root),
+        asking=Asking(
+            settings,
+            load_section(Retrieval, "retrieval", root / PARAMS),
+            int(load_value("train", "max_seq_length", root / PARAMS)),
+            load_seed(root / PARAMS),
+        ),
+        again=again,
     )
 
 

@@ -100,9 +100,13 @@ def test_compare_prints_a_paired_table(project: Path, evaluated: Evaluated) -> N
 def test_if_better_says_why_not_and_exits_zero(project: Path, evaluated: Evaluated) -> None:
     assert "nothing promoted: no evaluated entry" in models("promote", "--if-better")
     evaluated("transformer_lora", np.full(4, 0.5), verdict="cannot tell")
-    for arguments in (["transformer_lora", "--if-better"], ["--if-better"]):
+    for arguments, check in (
+        (["transformer_lora", "--if-better"], "better"),
+        (["--if-better"], "recorded"),
+        (["--if-better", "--again"], "better"),
+    ):
         printed = models("promote", *arguments)
-        assert "transformer_lora  no  better" in printed and "cannot tell" in printed
+        assert f"transformer_lora  no  {check}" in printed and "cannot tell" in printed
         assert "transformer_lora not promoted (there is no champion)" in printed
     assert not (project / "models/champion.json").exists()
 

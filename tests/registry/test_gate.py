@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mark.config import Registry, load_section
+from mark.config import Eval, Registry, Retrieval, load_section
 from mark.errors import DataError
 from mark.evaluation.significance import Bootstrap
 from mark.files import write_json
@@ -22,22 +22,26 @@ from mark.registry.comparison import answers_of
 from mark.registry.evaluated import stale_evaluation
 from mark.registry.export import Bench
 from mark.registry.gate import Gate, candidates, promote_if_better
+from mark.registry.history import DECISIONS
 from mark.registry.parity import Answering, validation_questions
 from mark.registry.promotion import promote
+from mark.registry.reanswer import Asking
 from tests.conftest import ROOT
 
 from .conftest import edit_entry, paired_scores, write_entry
 
 SETTINGS = load_section(Registry, "registry", ROOT / "params.yaml")
 LOOSE = SETTINGS.model_copy(update={"forgetting_margin": 1.0})  # what random weights know is chance
+PARAMS = ROOT / "params.yaml"
+ASKING = Asking(load_section(Eval, "eval", PARAMS), load_section(Retrieval, "retrieval", PARAMS), 900, 1)
 Evaluated = Callable[..., None]
 
 
-def gate(registry: ModelRegistry, settings: Registry = LOOSE) -> Gate:
+def gate(registry: ModelRegistry, settings: Registry = LOOSE, again: bool = False) -> Gate:
     def bench() -> Bench:
         return Bench(validation_questions(registry.root, 4), Answering(900, 6, 4), settings)
 
-    return Gate(registry, settings, Bootstrap(1000, 0.95, 1), 30, bench)
+    return Gate(registry, settings, Bootstrap(2000, 0.95, 1), 30, bench, ASKING, again)
 
 
 def test_without_a_champion_the_own_verdict_decides(registry: ModelRegistry, evaluated: Evaluated) -> None:
@@ -46,7 +50,7 @@ def test_without_a_champion_the_own_verdict_decides(registry: ModelRegistry, eva
     assert not refused.passed and [check.name for check in refused.checks] == ["entry", "better"]
     assert "no champion yet; Verdict on transformer_lora + retrieval: cannot tell" in refused.reason
     evaluated("transformer_lora", np.full(400, 0.5), verdict="ship")
-    passed = gate(registry).decide("transformer_lora")
+    passed = gate(registry, again=True).decide("transformer_lora")
     assert passed.passed and [c.name for c in passed.checks] == ["entry", "better", "forgetting", "parity"]
 
 
@@ -95,7 +99,7 @@ def test_an_entry_whose_merge_does_not_agree_is_refused(
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"random": True}, "random weights"), ({}, "was not evaluated; add it to eval.entries")],
+    [({"random": True}, "random weights"), ({}, "add it to eval.entries and run `dvc repro eval`")],
 )
 def test_random_and_unevaluated_entries_are_refused(
     registry: ModelRegistry, changes: dict[str, Any], expected: str
@@ -198,7 +202,11 @@ def test_a_champion_that_was_never_evaluated_can_be_evaluated_later(
     write_entry(registry.root, "rl_trained_lora", seed=2)
     evaluated("rl_trained_lora", np.full(400, 0.9))
     decision = gate(registry).decide("rl_trained_lora")
-    assert "forced without an evaluation; add transformer_lora to eval.entries" in decision.reason
+    assert [check.name for check in decision.checks] == ["entry", "forgetting", "parity", "better"]
+    assert "data/index.json is missing" in decision.reason  # it must answer anew, and here there is no corpus
+    assert not (registry.root / DECISIONS).exists()  # nothing was compared
+    with pytest.raises(DataError, match="without an evaluation; add transformer_lora to"):
+        answers_of("champion", registry)
     evaluated("transformer_lora", np.full(400, 0.5))
     assert len(answers_of("champion", registry)) == 400
     write_entry(registry.root, "transformer_lora", seed=3)
