@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -210,6 +211,49 @@ def test_a_model_that_fails_while_answering_gives_way(
     assert answer.model == "transformer"
     warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert warned[0].startswith("transformer_lora failed while answering: ")
+
+
+def test_one_bad_question_leaves_the_model_in_place(make_root: MakeRoot) -> None:
+    """The model fails at whatever holds a certain word, also in a batch; the others it answers."""
+    pipeline = AutoPipeline(make_root(["transformer_lora", "transformer"]), dtype=torch.float32)
+    engine = pipeline._answerer.engine
+    assert engine is not None
+    write = engine._write
+
+    def fail(state: Any, logits: torch.Tensor) -> Any:
+        if asked["bad"]:
+            raise RuntimeError("CUDA error: odd shape")
+        return write(state, logits)
+
+    asked = {"bad": False}
+    generate = engine.generate
+
+    def watch(requests: Any, label: str | None = None) -> Any:
+        asked["bad"] = any("roof" in request.question for request in requests)
+        return generate(requests, label)
+
+    engine._write, engine.generate = fail, watch  # type: ignore[method-assign]
+    first, bad, last = pipeline.process_queries([QUESTIONS[0], QUESTIONS[2], QUESTIONS[3]])
+    assert (first.model, bad.model, last.model) == ("transformer_lora", "extractive", "transformer_lora")
+    assert bad.rule == "fallback" and bad.notes[0].startswith("transformer_lora failed at this question: ")
+    assert pipeline.process_query(QUESTIONS[0]).model == pipeline.model == "transformer_lora"
+
+
+def test_a_fault_that_passes_leaves_the_model_in_place(make_root: MakeRoot) -> None:
+    pipeline = AutoPipeline(make_root(["transformer_lora", "transformer"]), dtype=torch.float32)
+    engine = pipeline._answerer.engine
+    assert engine is not None
+    generate, calls = engine.generate, []
+
+    def once(requests: Any, label: str | None = None) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory")
+        return generate(requests, label)
+
+    engine.generate = once  # type: ignore[method-assign]
+    answer = pipeline.process_query(QUESTIONS[0])
+    assert (answer.model, len(calls)) == ("transformer_lora", 2)
 
 
 def test_a_passage_that_gives_orders_stays_a_passage(make_root: MakeRoot) -> None:
