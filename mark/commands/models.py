@@ -130,8 +130,10 @@ def promote_model(request: PromoteRequest, root: Path) -> str:
         ConfigError: Flags that contradict each other, or a name or reason is missing.
         DataError: The gate refused, and `--if-better` was not given.
     """
-    _check_flags(request)
     registry = get_registry(root)
+    if request.undo:
+        return _undo(request, registry)
+    _check_flags(request)
     if request.force:
         return _force(request, registry)
     from mark.registry.gate import candidates, promote_if_better
@@ -247,6 +249,15 @@ def _force(request: PromoteRequest, registry: ModelRegistry) -> str:
     row = promote(registry.root, info.folder, info.sha256, str(request.reason).strip(), forced=True)
     card = write_card(info, registry.root)
     return f"{info.name} is the champion now, past the gate ({row.reason}); card: {card}"
+
+
+def _undo(request: PromoteRequest, registry: ModelRegistry) -> str:
+    from mark.registry.promotion import undo
+
+    if request != PromoteRequest(None, False, False, None, undo=True):
+        raise ConfigError("--undo takes no name and no other flag; it brings the champion before back")
+    row = undo(registry.root)
+    return f"{row.entry} is the champion again: {row.reason}"
 
 
 def _gate(registry: ModelRegistry, again: bool) -> Gate:

@@ -59,6 +59,7 @@ def promote(
     again: Annotated[
         bool, typer.Option("--again", help="Test once more what the gate has decided already.")
     ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring the champion before back.")] = False,
 ) -> None:
     """Make an entry the champion: it must beat the present one, forget nothing and export well.
 
@@ -66,7 +67,7 @@ def promote(
     """
     from mark.commands.models import PromoteRequest, promote_model
 
-    typer.echo(promote_model(PromoteRequest(name, if_better, force, reason, again), git_root()))
+    typer.echo(promote_model(PromoteRequest(name, if_better, force, reason, again, undo), git_root()))
 
 
 @app.command()

@@ -41,6 +41,8 @@ def models(*arguments: str) -> str:
         (["promote", "transformer_lora", "--force", "--reason", " "], "--force needs --reason TEXT"),
         (["promote", "transformer_lora", "--reason", "x"], "--reason belongs to --force"),
         (["promote", "transformer_lora", "--force", "--if-better", "--reason", "x"], "contradict each other"),
+        (["promote", "--undo"], "no earlier champion to bring back"),
+        (["promote", "transformer_lora", "--undo"], "--undo takes no name and no other flag"),
         (["export", "transformer_lora", "--out", "models/transformer_lora"], "belongs to the DVC stage train"),
         (["export", "transformer_lora", "--out", "data/raw/x"], "belongs to the DVC stage corpus"),
         (["export", "transformer_lora", "--out", "data"], "--out data holds other files"),

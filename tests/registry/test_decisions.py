@@ -13,10 +13,11 @@ import pytest
 from mark.errors import DataError
 from mark.files import write_json, write_jsonl
 from mark.registry import ModelRegistry
+from mark.registry.champion import read_log
 from mark.registry.comparison import answers_of
 from mark.registry.gate import promote_if_better
 from mark.registry.history import DECISIONS, questions_sha256, read_decisions
-from mark.registry.promotion import promote
+from mark.registry.promotion import promote, undo
 
 from .conftest import Arrays, edit_entry, paired_scores, predictions, write_entry
 from .test_gate import gate
@@ -191,3 +192,36 @@ def test_the_log_only_grows(champion: ModelRegistry, evaluated: Evaluated, proje
     before = (project / DECISIONS).read_bytes()
     gate(champion, again=True).decide("a_lora")
     assert (project / DECISIONS).read_bytes().startswith(before)
+
+
+def test_an_undone_promotion_brings_the_champion_before_back(
+    champion: ModelRegistry, evaluated: Evaluated
+) -> None:
+    root = champion.root
+    first = (root / "models/champion/adapter_model.safetensors").read_bytes()
+    candidate(champion, evaluated, "a_lora", 2, np.full(400, 0.9))
+    row, _ = promote_if_better(gate(champion), ["a_lora"])
+    assert row is not None and (root / "models/champion/adapter_model.safetensors").read_bytes() != first
+    write_entry(root, "transformer_lora", seed=8)  # the copy is all that is left of the first
+    back = undo(root)
+    assert (back.entry, back.over, back.undo) == ("transformer_lora", "a_lora", True)
+    assert (root / "models/champion/adapter_model.safetensors").read_bytes() == first
+    assert (root / "models/champion/predictions.jsonl").is_file()
+    assert [item.entry for item in read_log(root)] == ["transformer_lora", "a_lora", "transformer_lora"]
+    row, (decision,) = promote_if_better(gate(champion), ["a_lora"])
+    assert row is None and "undone on " in decision.reason
+    with pytest.raises(DataError, match="no earlier champion to bring back"):
+        undo(root)
+    row, _ = promote_if_better(gate(champion, again=True), ["a_lora"])
+    assert row is not None and undo(root).entry == "transformer_lora"
+
+
+def test_three_earlier_champions_are_kept(champion: ModelRegistry) -> None:
+    hashes = [champion.get("transformer_lora").sha256]
+    for seed in range(2, 7):
+        folder = write_entry(champion.root, f"c{seed}_lora", seed=seed)
+        hashes.append(champion.get(folder.name).sha256)
+        promote(champion.root, folder, hashes[-1], "a try", forced=True)
+    kept = {path.name for path in (champion.root / "models/champions").iterdir()}
+    assert kept == {sha256[:12] for sha256 in hashes[-4:-1]}
+    assert "champions" not in champion.list_models()
