@@ -34,12 +34,14 @@ from mark.pipeline.documents import Documents
 from mark.pipeline.draft import Draft, Listener
 from mark.pipeline.journal import Journal
 from mark.pipeline.question import checked_question
+from mark.pipeline.usage import Usage, count_usage
 from mark.prompting import REFUSAL
 from mark.records import Chunk
 
 log = logging.getLogger(__name__)
 
 _CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
+_LOADING = RLock()  # transformers patches its own classes while it loads: two threads leave them patched
 
 
 class AutoPipeline:
@@ -80,8 +82,9 @@ class AutoPipeline:
         read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
         left = iter(candidates(self._serve, self._root, model))
         self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
-        self._answerer = self._next()
-        self._documents = self._open()
+        with _LOADING:
+            self._answerer = self._next()
+            self._documents = self._open()
 
     @property
     def model(self) -> str:
@@ -108,6 +111,11 @@ class AutoPipeline:
             DataError: A question is empty or too long.
         """
         return self._process(questions, None)
+
+    def usage(self, answer: Answer) -> Usage:
+        """Tokens of the last answers of this pipeline."""
+        with self._lock:
+            return count_usage(answer, self._answerer)
 
     def _process(self, questions: Sequence[str], listener: Listener | None) -> list[Answer]:
         limit = self._serve.max_question_chars
@@ -140,7 +148,8 @@ class AutoPipeline:
             return
         log.info("the documents have changed: opening them again")
         try:
-            self._documents = self._open()
+            with _LOADING:
+                self._documents = self._open()
         except MarkError as fault:
             log.warning("answering from the documents as they were: %s", first_line(fault))
 
@@ -156,7 +165,8 @@ class AutoPipeline:
                 log.warning("%s failed while answering: %s", self._answerer.name, first_line(fault))
                 if self._answerer.engine is None or self._answerer.rule == "asked_for":
                     raise
-                self._answerer = self._next()
+                with _LOADING:
+                    self._answerer = self._next()
 
     def _generate(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
         chunks, top_k = self._documents.retriever.chunks, self._retrieval.top_k

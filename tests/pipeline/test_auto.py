@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,14 @@ def test_a_model_that_fails_while_answering_gives_way(
     assert answer.model == "transformer"
     warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert warned[0].startswith("transformer_lora failed while answering: ")
+
+
+def test_pipelines_may_be_opened_by_several_threads_at_once(make_root: MakeRoot) -> None:
+    root = make_root(["transformer"])
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: AutoPipeline(root).model, range(4)))
+    assert opened == ["transformer"] * 4
+    assert AutoPipeline(root).model == "transformer"  # and nothing is left behind
 
 
 def test_a_passage_that_gives_orders_stays_a_passage(make_root: MakeRoot) -> None:
