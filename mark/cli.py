@@ -278,6 +278,22 @@ def chat(
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="By default serve.host; beyond loopback set MARK_TOKEN.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="By default serve.port.")] = None,
+) -> None:
+    """Answer over HTTP, as OpenAI's clients ask.
+
+    Example: `mark serve --port 8080`
+    """
+    from mark.commands.serve import run_server
+
+    run_server(host, port, git_root())
+
+
+@app.command()
 def retrieval(
     files: Annotated[list[Path], typer.Argument(help="JSONL of questions with known passages.")],
     change: Annotated[

@@ -282,6 +282,24 @@ class Serve(Section):
     batch_size: int = Field(ge=1)  # questions of full length answered together
     max_question_chars: int = Field(ge=1)
     journal: int = Field(default=2000, ge=0)  # answers kept for feedback to name; 0: none, and no feedback
+    host: str = Field(min_length=1)  # an address other than loopback needs MARK_TOKEN
+    port: int = Field(ge=0, le=65535)  # 0: any free one
+    allowed_hosts: list[str]  # names in a Host header besides those of loopback; of a proxy, say
+    batch_window_ms: float = Field(ge=0)  # a question waits so long for others to be answered with it
+    max_batch: int = Field(ge=1)  # questions answered together; 1 = no batching
+    queue_size: int = Field(ge=1)  # questions that wait; more are told 429
+    timeout_s: float = Field(gt=0)  # from a question's arrival to its answer; for an upload, to its last byte
+    read_timeout_s: float = Field(gt=0)  # for the head of a request, and for its body
+    models_in_memory: int = Field(ge=1)  # the one asked last stays; while models are swapped, one more
+    swap_poll_s: float = Field(gt=0)  # between two looks at models/champion.json
+    shutdown_s: int = Field(ge=1)  # what runs has so long to end
+    max_body_kb: int = Field(ge=1)  # of a request that is no upload
+    max_connections: int = Field(ge=1)  # at once; more are told 503
+    log_questions: bool  # false: no text of a question, an answer or feedback is logged
+    allow_upload: bool  # needs corpus=folder
+    max_upload_mb: int = Field(ge=1)
+    max_upload_pages: int = Field(ge=1)
+    max_documents: int = Field(ge=1)  # in data/pdfs; no upload beyond
 
 
 class Sampling(Section):

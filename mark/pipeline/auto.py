@@ -35,6 +35,7 @@ from mark.pipeline.documents import Documents
 from mark.pipeline.draft import Draft, Listener
 from mark.pipeline.journal import Journal
 from mark.pipeline.question import checked_question
+from mark.pipeline.usage import Usage, count_usage
 from mark.prompting import REFUSAL
 from mark.records import Chunk
 
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 _CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
 _FAULTS = (RuntimeError, MemoryError)  # a GPU out of memory is a RuntimeError
 Proposed = tuple[Answerer, Proposal]  # who answers, and what
+_LOADING = RLock()  # transformers patches its own classes while it loads: two threads leave them patched
 
 
 class AutoPipeline:
@@ -83,8 +85,9 @@ class AutoPipeline:
         read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
         left = iter(candidates(self._serve, self._root, model))
         self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
-        self._answerer = self._next()
-        self._documents = self._open()
+        with _LOADING:
+            self._answerer = self._next()
+            self._documents = self._open()
 
     @property
     def model(self) -> str:
@@ -111,6 +114,11 @@ class AutoPipeline:
             DataError: A question is empty or too long.
         """
         return self._process(questions, None)
+
+    def usage(self, answer: Answer) -> Usage:
+        """Tokens of the last answers of this pipeline."""
+        with self._lock:
+            return count_usage(answer, self._answerer)
 
     def _process(self, questions: Sequence[str], listener: Listener | None) -> list[Answer]:
         limit = self._serve.max_question_chars
@@ -143,7 +151,8 @@ class AutoPipeline:
             return
         log.info("the documents have changed: opening them again")
         try:
-            self._documents = self._open()
+            with _LOADING:
+                self._documents = self._open()
         except MarkError as fault:
             log.warning("answering from the documents as they were: %s", first_line(fault))
 
@@ -169,7 +178,8 @@ class AutoPipeline:
                 self._may_fail(fault)
                 if not _out_of_memory(fault) and self._works():
                     return self._extract(asked)
-                self._answerer = self._next()
+                with _LOADING:
+                    self._answerer = self._next()
 
     def _may_fail(self, fault: BaseException) -> None:
         """Log the fault of a model that another one can stand in for.

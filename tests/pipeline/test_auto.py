@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,14 @@ def test_a_fault_that_passes_leaves_the_model_in_place(make_root: MakeRoot) -> N
     engine.generate = once  # type: ignore[method-assign]
     answer = pipeline.process_query(QUESTIONS[0])
     assert (answer.model, len(calls)) == ("transformer_lora", 2)
+
+
+def test_pipelines_may_be_opened_by_several_threads_at_once(make_root: MakeRoot) -> None:
+    root = make_root(["transformer"])
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: AutoPipeline(root).model, range(4)))
+    assert opened == ["transformer"] * 4
+    assert AutoPipeline(root).model == "transformer"  # and nothing is left behind
 
 
 def test_a_passage_that_gives_orders_stays_a_passage(make_root: MakeRoot) -> None:

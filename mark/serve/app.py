@@ -1,0 +1,107 @@
+"""The application: routes, what runs behind them, and the guards around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
+
+from mark import __version__
+from mark.config import Serve
+from mark.errors import MarkError
+from mark.serve.batching import Batcher
+from mark.serve.completions import Completions
+from mark.serve.errors import ErrorBody, add_handlers
+from mark.serve.health import health_router
+from mark.serve.limits import BodyLimit, BodyLimits
+from mark.serve.metrics import Metrics
+from mark.serve.observing import Observer
+from mark.serve.pool import PipelinePool
+from mark.serve.security import Guard, SecureHeaders, allowed_hosts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and for whom is served.
+
+    Attributes:
+        root: The project's root.
+        host: The address that the server is bound to.
+        token: None: none is asked for.
+    """
+
+    root: Path
+    host: str
+    token: str | None
+
+
+def create_app(place: Place, settings: Serve) -> ASGIApp:
+    """The guarded application.
+
+    Args:
+        place: Where and for whom.
+        settings: Section `serve`.
+    """
+    metrics = Metrics()
+    body = BodyLimit(settings.max_body_kb << 10, settings.read_timeout_s)
+    limited = BodyLimits(_inner(place, settings, metrics), body, {})
+    guarded = Guard(limited, place.token, allowed_hosts(place.host, settings.allowed_hosts))
+    return Observer(SecureHeaders(guarded), metrics)
+
+
+def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
+    background = _Background(place.root, settings, metrics)
+    app = FastAPI(
+        title="MARK",
+        version=__version__,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=background.lifespan,
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
+    add_handlers(app)
+    app.include_router(health_router(lambda: background.ready, metrics))
+    app.include_router(Completions(place.root, settings, background.batcher).router())
+    return app
+
+
+class _Background:
+    """What runs behind the routes from start to stop."""
+
+    def __init__(self, root: Path, settings: Serve, metrics: Metrics) -> None:
+        self._pool, self._poll_s = PipelinePool(root, settings.models_in_memory), settings.swap_poll_s
+        self.batcher = Batcher(self._pool, settings, metrics)
+        self.ready = False
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Load, answer, look for changes; at the end answer what waits."""
+        self.batcher.start()
+        watch = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            self.ready = False
+            watch.cancel()
+            await self.batcher.close()
+
+    async def _watch(self) -> None:
+        while not self.ready:
+            try:
+                log.info("ready: %s answers", await self.batcher.preload())
+                self.ready = True
+            except MarkError as fault:
+                log.error("no question can be answered yet: %s", fault)
+                await asyncio.sleep(self._poll_s)
+        while True:
+            await asyncio.sleep(self._poll_s)
+            await run_in_threadpool(self._pool.refresh)

@@ -1,0 +1,171 @@
+"""Who may ask: the token, the addresses to listen on, the hosts and origins that are answered."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mark.errors import ConfigError
+from mark.serve.errors import ApiError, error_response
+
+TOKEN = "MARK_TOKEN"
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # without a token: they tell nothing but up or not
+_MIN_TOKEN = 16
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+
+def take_token() -> str | None:
+    """The token of the environment, taken out of it: no process that is started from here inherits it.
+
+    Raises:
+        ConfigError: It is too short to be one.
+    """
+    token = os.environ.pop(TOKEN, "").strip()
+    if not token:
+        return None
+    if len(token) < _MIN_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigError(
+            f"{TOKEN} is no token: at least {_MIN_TOKEN} ASCII characters without a space are needed; "
+            'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_bind(host: str, token: str | None) -> None:
+    """Refuse to serve a network without a token.
+
+    Raises:
+        ConfigError: One line with both ways out.
+    """
+    if token is None and not is_loopback(host):
+        raise ConfigError(
+            f"serve.host: {host} can be reached from other machines; set {TOKEN} in the environment, "
+            "or serve 127.0.0.1"
+        )
+
+
+class Guard:
+    """Refuses foreign hosts, foreign origins and requests without the token, before anything is read."""
+
+    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] | None) -> None:
+        """Wrap an application.
+
+        Args:
+            app: What is guarded.
+            token: None: none is asked for.
+            hosts: Allowed names in a Host header, without port; None = any.
+        """
+        self._app, self._hosts = app, hosts
+        self._digest = None if token is None else _digest(token.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 400, 401 or 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        fault = self._fault(Headers(scope=scope), scope["path"])
+        if fault is None:
+            await self._app(scope, receive, send)
+        else:
+            await error_response(fault)(scope, receive, send)
+
+    def _fault(self, headers: Headers, path: str) -> ApiError | None:
+        host = headers.get("host", "")
+        if self._hosts is not None and _name(host) not in self._hosts:  # DNS rebinding
+            return ApiError(403, "this server is not known by that Host (serve.allowed_hosts)", "host")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
+            return ApiError(403, "requests of other web sites are refused", "origin")
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return ApiError(403, "requests of other web sites are refused", "origin")
+        if self._digest is None or path in OPEN_PATHS or self._knows(headers.getlist("authorization")):
+            return None
+        return ApiError(
+            401,
+            "the token is missing or wrong; send `Authorization: Bearer TOKEN`",
+            "invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _knows(self, given: list[str]) -> bool:
+        """Compares digests in constant time: neither content nor length of the token shows in it."""
+        assert self._digest is not None
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        right = hmac.compare_digest(_digest(token.strip().encode("utf-8", "replace")), self._digest)
+        return right and scheme.casefold() == "bearer"
+
+
+class SecureHeaders:
+    """Puts the security headers on every response, errors too; no CORS header is ever sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [
+                    pair for pair in message["headers"] if pair[0].decode().lower() not in SECURITY_HEADERS
+                ]
+                message["headers"] = [*kept, *self._headers]
+            await send(message)
+
+        await self._app(scope, receive, send_secured if scope["type"] == "http" else send)
+
+
+def allowed_hosts(bound: str, extra: list[str]) -> frozenset[str] | None:
+    """Names that a Host header may hold: those of loopback, where this is bound to it, and the set ones.
+
+    Returns:
+        None, any, where the server listens to other machines and nothing is set: the token guards it.
+    """
+    names = {name.casefold() for name in extra}
+    if is_loopback(bound):
+        return frozenset({*names, *_LOOPBACK_NAMES, bound})
+    return frozenset(names) if names else None
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()

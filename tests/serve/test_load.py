@@ -1,0 +1,134 @@
+"""Batching, the bounded queue, clients that go away, stopping, and a new champion under load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from mark import AutoPipeline
+from tests.pipeline.conftest import promote
+from tests.pipeline.test_auto import QUESTIONS
+from tests.serve.conftest import Live, StartServer, asking
+
+
+def ask(live: Live, question: str, **more: Any) -> httpx.Response:
+    with live.client() as client:
+        return client.post("/v1/chat/completions", json=asking(question, **more))
+
+
+def wait_for(live: Live, name: str, value: float) -> None:
+    ends = time.monotonic() + 30
+    while live.metric(name) != value:
+        assert time.monotonic() < ends, f"{name} is {live.metric(name)}"
+        time.sleep(0.05)
+
+
+def test_questions_that_come_together_are_answered_together(start: StartServer) -> None:
+    live = start(batch_window_ms=1500, max_batch=4)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda q: ask(live, q).json(), QUESTIONS[:4]))
+    single = [answer.text for answer in map(AutoPipeline(live.root).process_query, QUESTIONS[:4])]
+    assert [one["choices"][0]["message"]["content"] for one in found] == single
+    assert (live.metric("mark_batch_size_count"), live.metric("mark_batch_size_sum")) == (1, 4)
+    assert live.metric("mark_answers_total") == 4 and live.metric("mark_queue_length") == 0
+
+
+def test_one_bad_question_spoils_no_batch(start: StartServer) -> None:
+    """It fits serve.max_question_chars, and not the prompt."""
+    live = start(batch_window_ms=1500, max_batch=2, max_question_chars=5000)
+    with ThreadPoolExecutor(2) as threads:
+        bad, good = threads.map(lambda q: ask(live, q), ["word " * 300, QUESTIONS[0]])
+    assert good.status_code == 200
+    assert bad.status_code == 400 and bad.json()["error"]["code"] == "invalid_question"
+
+
+def test_a_full_queue_says_when_to_come_back(start: StartServer) -> None:
+    live = start(batch_window_ms=3000, queue_size=2)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(ask, live, question) for question in QUESTIONS[:2]]
+        wait_for(live, "mark_queue_length", 2)
+        refused = ask(live, QUESTIONS[2])
+        streamed = ask(live, QUESTIONS[2], stream=True)
+        assert [one.result().status_code for one in waiting] == [200, 200]
+    for found in (refused, streamed):
+        assert found.status_code == 429 and int(found.headers["retry-after"]) >= 1
+        assert found.json()["error"] == {
+            "message": found.json()["error"]["message"], "type": "rate_limit_error", "param": None,
+            "code": "queue_full",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_leaves_the_queue(start: StartServer, stream: bool) -> None:
+    live = start(models=(), batch_window_ms=20_000)
+    with pytest.raises(httpx.ReadTimeout), live.client() as client:
+        client.post("/v1/chat/completions", json=asking(QUESTIONS[0], stream=stream), timeout=0.5)
+    wait_for(live, "mark_dropped_total", 1)
+    assert live.metric("mark_queue_length") == 0 and live.metric("mark_answers_total") == 0
+
+
+def test_too_late_is_408(start: StartServer) -> None:
+    live = start(models=(), batch_window_ms=20_000, timeout_s=0.3)
+    found = ask(live, QUESTIONS[0])
+    assert found.status_code == 408 and found.json()["error"]["code"] == "timeout"
+    assert live.metric("mark_queue_length") == 0
+
+
+def test_stopping_answers_what_waits(start: StartServer) -> None:
+    live = start(batch_window_ms=4000)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(ask, live, question) for question in QUESTIONS[:2]]
+        wait_for(live, "mark_queue_length", 2)
+        live.stop()
+        assert [one.result().status_code for one in waiting] == [200, 200]
+    with pytest.raises(httpx.ConnectError):
+        ask(live, QUESTIONS[0])
+
+
+def test_a_new_champion_takes_over_without_a_dropped_request(start: StartServer, make_root: Any) -> None:
+    root = make_root(["transformer_lora", "mamba_lora"])
+    promote(root, '{"champion": "transformer_lora", "log": []}')
+    live = start(root=root, batch_window_ms=1, queue_size=1000)
+    stop, found = threading.Event(), []
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            found.append(ask(live, QUESTIONS[0]))
+
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(3):
+            threads.submit(keep_asking)
+        while not found:
+            time.sleep(0.05)
+        shutil.copytree(root / "models/mamba_lora", root / "models/champion")
+        promote(root, '{"champion": "mamba_lora", "log": []}')
+        ends = time.monotonic() + 60
+        while found[-1].json()["model"] != "mamba_lora" and time.monotonic() < ends:
+            time.sleep(0.05)
+        stop.set()
+    models = [one.json()["model"] for one in found]
+    assert {one.status_code for one in found} == {200}
+    assert set(models) == {"transformer_lora", "mamba_lora"}
+    assert {one.json()["mark"]["rule"] for one in found} == {"champion"}
+
+
+def test_a_broken_champion_changes_nothing_that_answers(start: StartServer, make_root: Any) -> None:
+    root = make_root(["transformer_lora"])
+    promote(root, '{"champion": "transformer_lora", "log": []}')
+    live = start(root=root)
+    assert ask(live, QUESTIONS[0]).json()["mark"]["rule"] == "champion"
+    (root / "data/index.json").rename(root / "data/gone.json")  # ingest runs: nothing can be loaded
+    promote(root, json.dumps({"champion": "nobody", "log": []}))
+    time.sleep(0.5)
+    assert ask(live, QUESTIONS[0]).json()["mark"]["rule"] == "champion"
+    (root / "data/gone.json").rename(root / "data/index.json")
+    ends = time.monotonic() + 30
+    while ask(live, QUESTIONS[0]).json()["mark"]["rule"] != "priority":
+        assert time.monotonic() < ends
