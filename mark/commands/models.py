@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mark.commands.dvc import refuse_stage_output, stage_outputs
-from mark.config import PARAMS, Eval, Registry, load_section, load_seed, load_value
+from mark.config import PARAMS, Eval, Registry, Retrieval, load_section, load_seed, load_value
 from mark.errors import ConfigError, DataError, ModelError
 from mark.registry import ModelInfo, ModelRegistry, get_registry
 from mark.seeding import derived_seed
@@ -41,6 +41,8 @@ class PromoteRequest:
     if_better: bool
     force: bool
     reason: str | None
+    again: bool = False
+    undo: bool = False
 
 
 def list_models(root: Path) -> str:
@@ -128,8 +130,10 @@ def promote_model(request: PromoteRequest, root: Path) -> str:
         ConfigError: Flags that contradict each other, or a name or reason is missing.
         DataError: The gate refused, and `--if-better` was not given.
     """
-    _check_flags(request)
     registry = get_registry(root)
+    if request.undo:
+        return _undo(request, registry)
+    _check_flags(request)
     if request.force:
         return _force(request, registry)
     from mark.registry.gate import candidates, promote_if_better
@@ -137,7 +141,7 @@ def promote_model(request: PromoteRequest, root: Path) -> str:
     names = [request.name] if request.name is not None else candidates(registry)
     if not names:
         return "nothing promoted: no evaluated entry but the champion" + _champion_suffix(registry)
-    promoted, decisions = promote_if_better(_gate(registry), names)
+    promoted, decisions = promote_if_better(_gate(registry, request.again), names)
     lines = [line for decision in decisions for line in _decision_lines(decision)]
     if promoted is not None:
         from mark.registry.card import write_card
@@ -229,24 +233,36 @@ def _check_flags(request: PromoteRequest) -> None:
         raise ConfigError("--force needs --reason TEXT, which the promotion log keeps")
     if request.reason is not None and not request.force:
         raise ConfigError("--reason belongs to --force; the gate writes its own")
+    if request.again and request.force:
+        raise ConfigError("--again asks the gate once more and --force passes it over; give one of them")
     if request.name is None and not request.if_better:
         raise ConfigError("name an entry (`mark models list` shows them), or give --if-better to try all")
 
 
 def _force(request: PromoteRequest, registry: ModelRegistry) -> str:
     from mark.registry.card import write_card
-    from mark.registry.champion import promote
+    from mark.registry.promotion import promote
 
     info = registry.entry(str(request.name))
     if info.champion:
         return f"{info.name} is the champion already; nothing was changed"
-    promote(registry.root, info.folder, info.sha256, str(request.reason).strip(), forced=True)
+    row = promote(registry.root, info.folder, info.sha256, str(request.reason).strip(), forced=True)
     card = write_card(info, registry.root)
-    return f"{info.name} is the champion now, past the gate ({request.reason}); card: {card}"
+    return f"{info.name} is the champion now, past the gate ({row.reason}); card: {card}"
 
 
-def _gate(registry: ModelRegistry) -> Gate:
+def _undo(request: PromoteRequest, registry: ModelRegistry) -> str:
+    from mark.registry.promotion import undo
+
+    if request != PromoteRequest(None, False, False, None, undo=True):
+        raise ConfigError("--undo takes no name and no other flag; it brings the champion before back")
+    row = undo(registry.root)
+    return f"{row.entry} is the champion again: {row.reason}"
+
+
+def _gate(registry: ModelRegistry, again: bool) -> Gate:
     from mark.registry.gate import Gate
+    from mark.registry.reanswer import Asking
 
     root = registry.root
     settings = load_section(Eval, "eval", root / PARAMS)
@@ -256,6 +272,13 @@ def _gate(registry: ModelRegistry) -> Gate:
         bootstrap=_bootstrap(settings, root),
         min_clusters=settings.min_clusters,
         bench=lambda: _bench(root),
+        asking=Asking(
+            settings,
+            load_section(Retrieval, "retrieval", root / PARAMS),
+            int(load_value("train", "max_seq_length", root / PARAMS)),
+            load_seed(root / PARAMS),
+        ),
+        again=again,
     )
 
 
@@ -302,9 +325,7 @@ def _champion_line(registry: ModelRegistry) -> str:
 
 def _row(info: ModelInfo, models: Sequence[ModelInfo]) -> Sequence[str]:
     """A base model's figures are those that the first entry on it was compared with."""
-    of = (
-        info if info.kind == "entry" else next((m for m in models if m.base == info.name and m.metrics), info)
-    )
+    of = info if info.kind == "entry" else next((m for m in models if _answered_base(m, info.name)), info)
     values = ["-", "-", "-", "-"]
     if of.metrics is not None:
         group = of.metrics.get(of.metrics.get("verdict_on", "all"), {})
@@ -313,6 +334,12 @@ def _row(info: ModelInfo, models: Sequence[ModelInfo]) -> Sequence[str]:
         values.append(str(of.metrics.get("verdict", "-")) if info.kind == "entry" else "-")
     state = "champion" if info.champion else "damaged" if info.fault else "random" if info.random else ""
     return (info.name, info.kind, info.base, *values, state)
+
+
+def _answered_base(info: ModelInfo, base: str) -> bool:
+    """Whether an entry's metrics hold figures of this base model."""
+    metrics = info.metrics or {}
+    return info.base == base and "base_retrieval" in metrics.get(metrics.get("verdict_on", "all"), {})
 
 
 def _percent(cell: dict[str, float], name: str) -> str:

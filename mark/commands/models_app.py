@@ -56,6 +56,10 @@ def promote(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Past the gate; needs --reason.")] = False,
     reason: Annotated[str | None, typer.Option(help="Kept in the promotion log.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Test once more what the gate has decided already.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring the champion before back.")] = False,
 ) -> None:
     """Make an entry the champion: it must beat the present one, forget nothing and export well.
 
@@ -63,7 +67,7 @@ def promote(
     """
     from mark.commands.models import PromoteRequest, promote_model
 
-    typer.echo(promote_model(PromoteRequest(name, if_better, force, reason), git_root()))
+    typer.echo(promote_model(PromoteRequest(name, if_better, force, reason, again, undo), git_root()))
 
 
 @app.command()

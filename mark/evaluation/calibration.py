@@ -48,7 +48,7 @@ class Thresholds:
 
 
 def thresholds_of(name: str, root: Path) -> Thresholds:
-    """From the evaluation of the entry, or of the first entry on this base model.
+    """From the evaluation of the entry, or of the first one that asked this base model.
 
     Args:
         name: Of an entry, a base model, or `extractive`.
@@ -63,7 +63,7 @@ def thresholds_of(name: str, root: Path) -> Thresholds:
         if name == "extractive" and name in kept:
             return Thresholds(None, kept[name])
         role = "tuned" if found.entry == name else "base" if found.base == name else None
-        if role is not None:
+        if role is not None and not kept.keys().isdisjoint((role, f"{role}_retrieval")):
             return Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
     return Thresholds(None, None)
 

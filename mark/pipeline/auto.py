@@ -12,8 +12,9 @@ from threading import RLock
 
 import torch
 
+from mark.answering.engine import Request
 from mark.config import Retrieval, project_params
-from mark.errors import ConfigError, MarkError
+from mark.errors import ConfigError, MarkError, ModelError
 from mark.evaluation.cells import (
     CELLS,
     Decision,
@@ -29,7 +30,7 @@ from mark.ingest.index import read_index
 from mark.models.faults import first_line
 from mark.pipeline.answer import Answer, Context, Seconds
 from mark.pipeline.checking import Checked, QuoteCheck
-from mark.pipeline.choice import Answerer, Limits, candidates, working
+from mark.pipeline.choice import Answerer, Limits, candidates, without_model, working
 from mark.pipeline.documents import Documents
 from mark.pipeline.draft import Draft, Listener
 from mark.pipeline.journal import Journal
@@ -41,6 +42,8 @@ from mark.records import Chunk
 log = logging.getLogger(__name__)
 
 _CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
+_FAULTS = (RuntimeError, MemoryError)  # a GPU out of memory is a RuntimeError
+Proposed = tuple[Answerer, Proposal]  # who answers, and what
 _LOADING = RLock()  # transformers patches its own classes while it loads: two threads leave them patched
 
 
@@ -130,14 +133,14 @@ class AutoPipeline:
             draft = None if listener is None else Draft(self._check_of(asked[0].contexts or ()), listener)
             proposals = self._propose(asked, draft)
             marks.append(time.perf_counter())
-            checked = [self._decide(proposal) for proposal in proposals]
+            checked = [self._decide(*proposed) for proposed in proposals]
             if draft is not None:
-                draft.finish(proposals[0].text)
+                draft.finish(proposals[0][1].text)
             marks.append(time.perf_counter())
             seconds = _seconds(marks, len(texts))
             answers = [
-                self._answer(text, proposal, *result, seconds)
-                for text, proposal, result in zip(texts, proposals, checked, strict=True)
+                self._answer(text, proposed, *result, seconds)
+                for text, proposed, result in zip(texts, proposals, checked, strict=True)
             ]
         self._journal.write(answers)
         return answers
@@ -156,23 +159,62 @@ class AutoPipeline:
     def _open(self) -> Documents:
         return Documents.open(self._root, self._retrieval, self._ingest, self._serve.search)
 
-    def _propose(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
-        """Answers before refusal and checks; a model that fails while answering gives way to the next."""
+    def _propose(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposed]:
+        """Answers before refusal and checks, each with who gave it; a failed batch is asked one by one."""
+        try:
+            return self._generate(asked, draft)
+        except _FAULTS as fault:
+            self._may_fail(fault)
+        if len(asked) > 1:
+            return [one for question in asked for one in self._propose([question], None)]
+        return self._again(asked, draft)
+
+    def _again(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposed]:
+        """Once more; the model gives way only where it is at fault, not where this question is."""
         while True:
             try:
                 return self._generate(asked, draft)
-            except (RuntimeError, MemoryError) as fault:  # a GPU out of memory is a RuntimeError
-                log.warning("%s failed while answering: %s", self._answerer.name, first_line(fault))
-                if self._answerer.engine is None or self._answerer.rule == "asked_for":
-                    raise
+            except _FAULTS as fault:
+                self._may_fail(fault)
+                if not _out_of_memory(fault) and self._works():
+                    return self._extract(asked)
                 with _LOADING:
                     self._answerer = self._next()
 
-    def _generate(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposal]:
+    def _may_fail(self, fault: BaseException) -> None:
+        """Log the fault of a model that another one can stand in for.
+
+        Raises:
+            ModelError: It was asked for by name.
+        """
+        used = self._answerer
+        log.warning("%s failed while answering: %s", used.name, first_line(fault))
+        if used.engine is None:
+            raise fault
+        if used.rule == "asked_for":
+            raise ModelError(f"{used.name} failed while answering ({first_line(fault)})") from fault
+
+    def _works(self) -> bool:
+        """Whether the model still answers a plain question."""
+        assert self._answerer.engine is not None
+        try:
+            self._answerer.engine.generate([Request("Who?")], label=None)
+        except _FAULTS:
+            return False
+        return True
+
+    def _extract(self, asked: Sequence[Question]) -> list[Proposed]:
+        """The best sentence, for a question that the model fails at."""
+        note = f"{self._answerer.name} failed at this question: this is the best sentence of the passages."
+        stand_in = replace(without_model(self._root, "fallback"), note=note)
+        chunks, top_k = self._documents.retriever.chunks, self._retrieval.top_k
+        return [(stand_in, extractive(question, chunks, top_k)) for question in asked]
+
+    def _generate(self, asked: Sequence[Question], draft: Draft | None) -> list[Proposed]:
         chunks, top_k = self._documents.retriever.chunks, self._retrieval.top_k
         engine, neutral = self._answerer.engine, self._answerer.neutral
         if engine is None or neutral is None:
-            return [extractive(question, chunks, top_k) for question in asked]
+            return [(self._answerer, extractive(question, chunks, top_k)) for question in asked]
         harmless = {i: neutral.chunk(chunks[i]) for question in asked for i in question.contexts or ()}
         requests = [
             request_for(_with_text(question, neutral.text(question.question)), _CELL, harmless, top_k)
@@ -183,10 +225,11 @@ class AutoPipeline:
             found = engine.generate(requests, label=None)
         finally:
             engine.listener = None
-        return [from_generation(*one) for one in zip(asked, requests, found, strict=True)]
+        answers = [from_generation(*one) for one in zip(asked, requests, found, strict=True)]
+        return [(self._answerer, answer) for answer in answers]
 
-    def _decide(self, proposal: Proposal) -> tuple[Decision, Checked]:
-        decision = decide(proposal, self._answerer.calibration)
+    def _decide(self, used: Answerer, proposal: Proposal) -> tuple[Decision, Checked]:
+        decision = decide(proposal, used.calibration)
         if decision.refused:
             return decision, Checked(decision.text, [], supported=False, removed=0)
         checked = self._check_of([p.chunk_id for p in proposal.passages]).check(decision.text)
@@ -200,9 +243,9 @@ class AutoPipeline:
         return QuoteCheck([chunks[i] for i in chunk_ids], self._documents.pages)
 
     def _answer(
-        self, question: str, proposal: Proposal, decision: Decision, checked: Checked, seconds: Seconds
+        self, question: str, proposed: Proposed, decision: Decision, checked: Checked, seconds: Seconds
     ) -> Answer:
-        used = self._answerer
+        used, proposal = proposed
         notes = [used.note] if used.note else []
         if checked.removed:
             notes.append(f"{checked.removed} quotations were taken out: the passages do not hold them.")
@@ -230,6 +273,12 @@ def _with_top_k(settings: Retrieval, top_k: int | None) -> Retrieval:
     if not 1 <= top_k <= 20:
         raise ConfigError(f"top_k: {top_k} found, 1 to 20 passages are allowed")
     return settings.model_copy(update={"top_k": top_k})
+
+
+def _out_of_memory(fault: BaseException) -> bool:
+    """On a GPU, or on a CPU, where torch raises a plain RuntimeError."""
+    named = isinstance(fault, MemoryError | torch.OutOfMemoryError)
+    return named or "can't allocate memory" in str(fault)
 
 
 def _with_text(question: Question, text: str) -> Question:

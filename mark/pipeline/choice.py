@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -16,12 +15,16 @@ from mark.answering.refusal import Calibration
 from mark.config import Serve
 from mark.errors import MarkError, ModelError
 from mark.evaluation.calibration import Calibrations, thresholds_of
-from mark.files import ADAPTER, BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, sha256_file
+from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
 from mark.pipeline.answer import Rule
 from mark.pipeline.streaming import StreamingEngine
+from mark.registry.champion import Champion, read_champion
+from mark.registry.evaluated import CALIBRATION, of_another_adapter, stale_evaluation
+from mark.registry.promotion import champion_folder
+from mark.registry.view import adapter_sha256
 from mark.untrusted import Neutraliser
 
 log = logging.getLogger(__name__)
@@ -38,11 +41,13 @@ class Candidate:
         name: As it is reported.
         folder: As `load_model` takes it.
         rule: Why it stands where it stands.
+        sha256: The adapter that it must hold; None: any.
     """
 
     name: str
     folder: str
     rule: Rule
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,28 +92,26 @@ def candidates(serve: Serve, root: Path, asked_for: str | None = None) -> list[C
     """
     if asked_for is not None:
         return [Candidate(asked_for, asked_for, "asked_for")]
-    found: list[Candidate] = []
-    champion = read_champion(root) if serve.policy == "auto" else None
-    if champion is not None:
-        copy = (root / CHAMPION_COPY / "entry.json").is_file()
-        found.append(Candidate(champion, CHAMPION_COPY.name if copy else champion, "champion"))
+    champion = _champion(root) if serve.policy == "auto" else None
+    found = [] if champion is None else [champion]
     return found + [Candidate(name, name, "priority") for name in serve.priority]
 
 
-def read_champion(root: Path) -> str | None:
+def _champion(root: Path) -> Candidate | None:
     """The promoted entry; None where there is none or the file is damaged (logged)."""
-    path = root / CHAMPION
     try:
-        name = json.loads(path.read_text(encoding="utf-8"))["champion"]
-    except FileNotFoundError:
+        champion: Champion | None = read_champion(root)
+    except MarkError as fault:
+        log.warning("%s: it is ignored", first_line(fault))
         return None
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        log.warning("%s cannot be read (%s) and is ignored", path, first_line(fault))
+    if champion is None:
         return None
-    if name is None or (isinstance(name, str) and _NAME.fullmatch(name)):
-        return name
-    log.warning("%s names no model (%r) and is ignored", path, name)
-    return None
+    if not _NAME.fullmatch(champion.entry):
+        log.warning("%s names no model (%r) and is ignored", root / CHAMPION, champion.entry)
+        return None
+    folder = champion_folder(root, champion)
+    name = champion.entry if folder is None else folder.name
+    return Candidate(champion.entry, name, "champion", champion.adapter_sha256)
 
 
 def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch.dtype | None) -> Answerer:
@@ -125,7 +128,7 @@ def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch
     """
     for candidate in tried:
         if candidate.name == EXTRACTIVE:
-            return _without_model(root, candidate.rule)
+            return without_model(root, candidate.rule)
         try:
             return _load(candidate, root, limits, dtype)
         except (MarkError, *LOAD_FAULTS) as fault:
@@ -135,18 +138,24 @@ def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch
             why = "there is no such model" if missing else first_line(fault)
             log.log(logging.INFO if missing else logging.WARNING, "%s is skipped: %s", candidate.name, why)
     log.warning("no model loads: the best sentence of the best passage answers")
-    return _without_model(root, "fallback")
+    return without_model(root, "fallback")
 
 
 def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype | None) -> Answerer:
     if not _NAME.fullmatch(candidate.folder):
         raise ModelError(f"{candidate.name!r} is no name of a model; give one such as transformer_lora")
+    sha256 = _sha256(root, candidate.folder)
+    if candidate.sha256 not in (None, sha256):
+        raise ModelError(
+            f"models/{candidate.folder} holds another adapter than {CHAMPION} names; "
+            f"`mark models promote {candidate.name}` promotes it anew"
+        )
     model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
     model = for_inference(model, preferred_dtype(device) if dtype is None else dtype)
-    calibration, note = _refusal_rule(candidate, root)
+    calibration, note = _refusal_rule(candidate, sha256, root)
     return Answerer(
         name=candidate.name,
-        sha256=_sha256(root, candidate.folder),
+        sha256=sha256,
         rule=candidate.rule,
         engine=StreamingEngine(
             model, tokenizer, limits.max_seq_length, limits.max_new_tokens, limits.batch_size
@@ -157,23 +166,22 @@ def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
     )
 
 
-def _without_model(root: Path, rule: Rule) -> Answerer:
-    calibration, note = _refusal_rule(Candidate(EXTRACTIVE, EXTRACTIVE, rule), root)
+def without_model(root: Path, rule: Rule) -> Answerer:
+    """The extractive answer."""
+    calibration, note = _refusal_rule(Candidate(EXTRACTIVE, EXTRACTIVE, rule), None, root)
     return Answerer(EXTRACTIVE, None, rule, None, None, calibration, note)
 
 
-def _refusal_rule(candidate: Candidate, root: Path) -> tuple[Calibration | None, str]:
+def _refusal_rule(candidate: Candidate, sha256: str | None, root: Path) -> tuple[Calibration | None, str]:
     """The calibration that eval fitted for answers from passages; None and the reason where there is none."""
     until = "it never refuses" if candidate.name == EXTRACTIVE else "it refuses where greedy decoding does"
     try:
-        copy = root / CHAMPION_COPY / "calibration.json"
-        if candidate.folder == CHAMPION_COPY.name and copy.is_file():
-            found = Calibrations.read(copy).thresholds.get("tuned_retrieval")
-        else:
-            found = thresholds_of(candidate.name, root).retrieval
+        found, stale = _calibration(candidate, sha256, root)
     except MarkError as fault:
         log.warning("%s", first_line(fault))
         return None, f"The calibration of {candidate.name} is damaged: {until}."
+    if stale:
+        return None, f"The calibration of {candidate.name} is of another adapter (`dvc repro eval`): {until}."
     if found is None:
         return None, f"{candidate.name} was never calibrated (`dvc repro eval`): {until}."
     if not found.fitted:
@@ -182,12 +190,28 @@ def _refusal_rule(candidate: Candidate, root: Path) -> tuple[Calibration | None,
     return found, ""
 
 
-def _sha256(root: Path, name: str) -> str:
-    """As in the registry: of an entry its adapter, of a base its weights."""
-    base = root / BASE_MODELS / name
-    if (base / "config.json").is_file():
-        return base_sha256(read_source(base))
-    return sha256_file(root / MODELS / name / ADAPTER)
+def _calibration(candidate: Candidate, sha256: str | None, root: Path) -> tuple[Calibration | None, bool]:
+    """What was fitted, None where nothing was; and whether another adapter was answering then."""
+    copy = root / CHAMPION_COPY
+    if candidate.folder == CHAMPION_COPY.name and (copy / CALIBRATION).is_file() and sha256 is not None:
+        found = Calibrations.read(copy / CALIBRATION).thresholds.get("tuned_retrieval")
+        return found, of_another_adapter(copy, sha256)
+    found = thresholds_of(candidate.name, root).retrieval
+    if found is None or sha256 is None or _is_base(root, candidate.folder):
+        return found, False
+    return found, stale_evaluation(candidate.name, sha256, root) is not None
+
+
+def _is_base(root: Path, name: str) -> bool:
+    return (root / BASE_MODELS / name / "config.json").is_file()
+
+
+def _sha256(root: Path, name: str) -> str | None:
+    """Of an entry its adapter, of a base its weights; None where there is no such model."""
+    if _is_base(root, name):
+        return base_sha256(read_source(root / BASE_MODELS / name))
+    folder = root / MODELS / name
+    return adapter_sha256(folder) if folder.is_dir() else None
 
 
 def _broken(candidate: Candidate, fault: BaseException) -> ModelError:

@@ -1,12 +1,7 @@
-"""The champion and its promotion log (models/champion.json), and the copy of it that is kept.
-
-An entry's stage may run again and replace the entry's folder. What was promoted therefore lies in
-models/champion/: its files, the answers that a challenger is compared with, and its refusal thresholds.
-"""
+"""The champion and its promotion log (models/champion.json)."""
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -14,14 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mark.errors import DataError
-from mark.files import CHAMPION, CHAMPION_COPY, REPORTS, read_json, whole_folder, write_json
-
-PREDICTIONS = "predictions.jsonl"
-CALIBRATION = "calibration.json"
+from mark.files import CHAMPION, read_json, write_json
 
 
 class Champion(BaseModel):
-    """One promotion."""
+    """One promotion, or its undoing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,6 +23,7 @@ class Champion(BaseModel):
     over: str | None  # the champion before
     forced: bool  # past the gate
     reason: str  # what the gate found, or why it was passed over
+    undo: bool = False  # the champion before the last one was brought back
 
 
 class _File(BaseModel):
@@ -66,29 +59,12 @@ def read_champion(root: Path) -> Champion | None:
     return log[-1] if log else None
 
 
-def promote(root: Path, entry: Path, adapter_sha256: str, reason: str, forced: bool) -> Champion:
-    """Make an entry the champion: keep a copy of it and add a line to the log.
+def append(root: Path, row: Champion) -> None:
+    """Add a line to the log: it names the champion from now on."""
+    log = [*read_log(root), row]
+    write_json(root / CHAMPION, _File(champion=row.entry, log=log).model_dump(mode="json"))
 
-    Args:
-        root: The project's root.
-        entry: models/<entry>.
-        adapter_sha256: Of its adapter.
-        reason: What the gate found, or why it was passed over.
-        forced: Whether the gate was passed over.
-    """
-    log = read_log(root)
-    before = log[-1].entry if log else None
-    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    row = Champion(
-        entry=entry.name, adapter_sha256=adapter_sha256, at=moment, over=before, forced=forced, reason=reason
-    )
-    with whole_folder(root / CHAMPION_COPY) as work:
-        for path in sorted(entry.iterdir()):
-            if path.is_file():
-                shutil.copyfile(path, work / path.name)
-        for name in (PREDICTIONS, CALIBRATION):
-            found = root / REPORTS / "eval" / entry.name / name
-            if found.is_file():
-                shutil.copyfile(found, work / name)
-    write_json(root / CHAMPION, _File(champion=entry.name, log=[*log, row]).model_dump(mode="json"))
-    return row
+
+def now() -> str:
+    """The moment, as the logs write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,9 +12,10 @@ from mark.errors import DataError
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.significance import Bootstrap, Gain, Verdict, choose_clusters, judge
 from mark.evaluation.summary import NEW
-from mark.files import CHAMPION_COPY, REPORTS, read_jsonl
+from mark.files import CHAMPION_COPY, read_jsonl
 from mark.records import Prediction
-from mark.registry.champion import PREDICTIONS
+from mark.registry.evaluated import evaluation_folder, stale_evaluation
+from mark.registry.promotion import PREDICTIONS
 from mark.registry.view import ModelRegistry
 
 BASE_CELL = "base_retrieval"
@@ -187,12 +188,16 @@ def answers_of(name: str, registry: ModelRegistry) -> list[Prediction]:
         return _champion_answers(registry)
     info = registry.get(name)
     if info.kind == "entry":
-        return _cell(root / REPORTS / "eval" / name / PREDICTIONS, NEW, name)
+        return _cell(evaluation_folder(name, root) / PREDICTIONS, NEW, name)
     for other in registry.models():
-        path = root / REPORTS / "eval" / other.name / PREDICTIONS
+        path = evaluation_folder(other.name, root) / PREDICTIONS
         if other.kind == "entry" and other.base == name and path.is_file():
-            return _cell(path, BASE_CELL, name)
-    raise DataError(f"{name} was not evaluated: no entry on it was; run `dvc repro eval`")
+            rows = [row for row in read_jsonl(path, Prediction) if row.cell == BASE_CELL]
+            if rows:  # an entry that was trained on from another leaves them to that one
+                return rows
+    raise DataError(
+        f"{name} was not evaluated: no entry on it was, with cell {BASE_CELL}; run `dvc repro eval`"
+    )
 
 
 def _champion_answers(registry: ModelRegistry) -> list[Prediction]:
@@ -204,11 +209,12 @@ def _champion_answers(registry: ModelRegistry) -> list[Prediction]:
     if kept.is_file():
         return _cell(kept, NEW, COPY)
     same = any(info.champion for info in registry.models())
-    found = registry.root / REPORTS / "eval" / champion.entry / PREDICTIONS
-    if same and found.is_file():
+    found = evaluation_folder(champion.entry, registry.root) / PREDICTIONS
+    stale = stale_evaluation(champion.entry, champion.adapter_sha256, registry.root) if same else None
+    if same and stale is None and found.is_file():
         return _cell(found, NEW, COPY)
     remedy = (
-        f"add {champion.entry} to eval.entries and run `dvc repro eval`"
+        stale or f"add {champion.entry} to eval.entries and run `dvc repro eval`"
         if same
         else "its folder was written again since; promote another with `--force --reason TEXT`"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mark.config import Registry
 from mark.errors import DataError
-from mark.files import read_json, whole_folder, write_json, write_text
+from mark.files import read_json, sha256_file, whole_folder, write_json, write_text
 from mark.models.loading import load_base, load_entry
 from mark.models.quiet import quiet_progress
 from mark.registry.converter import convert, find_converter
@@ -55,7 +55,7 @@ def export_entry(info: ModelInfo, out: Path, bench: Bench, card: str, gguf: bool
         ModelError: A form does not agree with the adapter, or no converter is installed.
         DataError: `out` holds something else.
     """
-    refuse_foreign_folder(out)
+    own, foreign = refuse_foreign_folder(out)
     converter = find_converter(info.folder.parents[1]) if gguf else None
     with whole_folder(out) as work:
         reference = adapter_answers(info, bench)
@@ -75,8 +75,17 @@ def export_entry(info: ModelInfo, out: Path, bench: Bench, card: str, gguf: bool
                 "adapter_sha256": info.sha256,
                 "dtype": bench.settings.export_dtype,
                 "parity": [asdict(one) for one in measured],
+                "files": {path.name: sha256_file(path) for path in sorted(work.iterdir())},
             },
         )
+        for path in foreign:
+            target = work / path.relative_to(out)
+            if target.exists():
+                raise DataError(f"{path} is not of the earlier export and would be replaced; move it away")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        if refuse_foreign_folder(out) != (own, foreign):
+            raise DataError(f"--out {out} was changed in the meantime; export once more")
     return measured
 
 
@@ -171,11 +180,14 @@ def verify_gguf(file: Path, bench: Bench, reference: Sequence[Generation]) -> Pa
     return parity
 
 
-def refuse_foreign_folder(out: Path) -> None:
-    """An export replaces its folder as a whole, so it must be new, empty or an earlier export.
+def refuse_foreign_folder(out: Path) -> tuple[list[Path], list[Path]]:
+    """An export replaces the files of an earlier one in its folder, else this must be new or empty.
+
+    Returns:
+        Files of the earlier export, and files that others have put beside them, which stay.
 
     Raises:
-        DataError: It is something else.
+        DataError: It is something else, or a file of the earlier export was changed since.
     """
     if out.is_file():
         raise DataError(f"--out {out} is a file; choose a folder")
@@ -183,6 +195,19 @@ def refuse_foreign_folder(out: Path) -> None:
         raise DataError(f"--out {out} is a link; choose a folder of its own")
     if out.is_dir() and any(out.iterdir()) and not (out / EXPORT_FILE).is_file():
         raise DataError(f"--out {out} holds other files; choose a new folder, such as exports/NAME")
+    if not (out / EXPORT_FILE).is_file():
+        return [], []
+    written = read_export(out).get("files")
+    if not isinstance(written, dict):
+        raise DataError(
+            f"--out {out} is an export that lists no files (an older version's); choose a new one"
+        )
+    there = sorted(path for path in out.rglob("*") if path.is_file())
+    own = [path for path in there if path.relative_to(out).as_posix() in {*written, EXPORT_FILE}]
+    changed = [path for path in own if path.name != EXPORT_FILE and sha256_file(path) != written[path.name]]
+    if changed:
+        raise DataError(f"{changed[0]} was changed since it was exported; move it away, or choose another")
+    return own, [path for path in there if path not in own]
 
 
 def read_export(folder: Path) -> dict[str, Any]:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from mark.answering.engine import Engine
-from mark.answering.merging import for_inference
-from mark.config import Eval
 from mark.errors import DataError
-from mark.evaluation.calibration import Calibrations, calibrate
-from mark.evaluation.cells import CELLS, Answer, from_generation, predict, request_for
-from mark.evaluation.inputs import Asked
+from mark.evaluation.calibration import Calibrations
 from mark.evaluation.questions import Question
 from mark.files import ADAPTER, read_jsonl, sha256_file
-from mark.models.loading import load_entry, preferred_dtype
 from mark.records import Prediction
 
 BASE_CELL, TUNED_CELL = "base_retrieval", "tuned_retrieval"
@@ -63,48 +54,3 @@ def read_answers(evaluated: Path, cell: str, arm: str, test: Sequence[Question])
             f"put {cell} into eval.cells and run `dvc repro eval`"
         )
     return [by_id[q.id].model_copy(update={"cell": arm}) for q in test]
-
-
-def ask_entry(
-    entry: Path, arm: str, asked: Asked, settings: Eval, top_k: int, max_seq_length: int
-) -> list[Prediction]:
-    """An entry's answers where eval does not ask it: the control arm, which is no entry to choose from.
-
-    Its refusal rule is fitted on the validation questions, as eval does.
-
-    Args:
-        entry: Its folder.
-        arm: What it is called here.
-        asked: The questions.
-        settings: Section `eval`.
-        top_k: Passages a question.
-        max_seq_length: Tokens of prompt and answer together.
-
-    Raises:
-        ModelError: It cannot be loaded.
-    """
-    answers = _answer(entry, asked, settings, top_k, max_seq_length)
-    rule = calibrate(asked.validation, answers)
-    return [predict(q, arm, answers[q.id], rule, asked.chunks) for q in asked.test]
-
-
-def _answer(entry: Path, asked: Asked, settings: Eval, top_k: int, max_seq_length: int) -> dict[str, Answer]:
-    """Answers to validation and test questions, by question id."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = load_entry(entry, torch.float32, device)
-    engine = Engine(
-        for_inference(model, preferred_dtype(device)),
-        tokenizer,
-        max_seq_length,
-        settings.max_new_tokens,
-        settings.batch_size,
-    )
-    questions = [*asked.test, *asked.validation]
-    requests = [request_for(q, CELLS[TUNED_CELL], asked.chunks, top_k) for q in questions]
-    written = engine.generate(requests, entry.name)
-    del model, engine
-    gc.collect()
-    return {
-        q.id: from_generation(q, request, generation)
-        for q, request, generation in zip(questions, requests, written, strict=True)
-    }

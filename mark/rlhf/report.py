@@ -12,6 +12,7 @@ import torch
 
 from mark.config import Eval, Retrieval, Rlhf
 from mark.errors import DataError
+from mark.evaluation.asking import ask_entry
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import stratified
 from mark.evaluation.significance import Gain
@@ -31,7 +32,7 @@ from mark.files import (
 from mark.models.embedder import Embedder
 from mark.models.loading import load_entry
 from mark.records import Prediction
-from mark.rlhf.answered import BASE_CELL, TUNED_CELL, ask_entry, check_adapter, read_answers
+from mark.rlhf.answered import BASE_CELL, TUNED_CELL, check_adapter, read_answers
 from mark.rlhf.comparison import OUTSIDE, OUTSIDE_NAME, summarise
 from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.gate import Decision, Evidence, decide

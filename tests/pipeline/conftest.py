@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from mark.files import sha256_file, write_json
 from tests.evaluation.conftest import MAX_LENGTH, PARAMS, RETRIEVAL, SETTINGS, project
 
 __all__ = ["project"]
@@ -62,6 +63,17 @@ def _add_model(root: Path, name: str, entry: Path, llama: Path, mamba: Path) -> 
     (target / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def promote(root: Path, content: str) -> None:
-    """Write models/champion.json."""
-    (root / "models/champion.json").write_text(content, encoding="utf-8")
+def promote(root: Path, name: str, sha256: str | None = None) -> None:
+    """Write models/champion.json.
+
+    Args:
+        root: The project's root.
+        name: Of the champion.
+        sha256: Of its adapter; None = as its folder holds it.
+    """
+    adapter = root / "models" / name / "adapter_model.safetensors"
+    row = {
+        "entry": name, "adapter_sha256": sha256 or sha256_file(adapter), "at": "2026-01-01T00:00:00Z",
+        "over": None, "forced": False, "reason": "better",
+    }  # fmt: skip
+    write_json(root / "models/champion.json", {"schema_version": 1, "champion": name, "log": [row]})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from mark.config import PARAMS, Ingest, load_section
 from mark.errors import ConfigError, DataError, ModelError
 from mark.evaluation import EvalInputs, evaluate, evaluate_dataset, write_results
 from mark.evaluation.calibration import Calibrations
-from mark.files import iter_jsonl, read_json, write_json, write_jsonl
+from mark.files import iter_jsonl, read_json, sha256_file, write_json, write_jsonl
 from mark.ingest.index import collection_keys, read_index
 from mark.pipeline.answer import Answer
 from mark.prompting import REFUSAL, Passage
@@ -40,7 +41,9 @@ QUESTIONS = [
 ]
 
 
-def calibrate_for(root: Path, entry: str, threshold: float | None = None) -> None:
+def calibrate_for(
+    root: Path, entry: str, threshold: float | None = None, adapter_sha256: str | None = None
+) -> None:
     """A refusal rule fitted on made-up evidence, as eval would leave it."""
     rng = random.Random(1)
     evidence = [Evidence(rng.random(), -rng.random() * 3, rng.random()) for _ in range(40)]
@@ -51,6 +54,7 @@ def calibrate_for(root: Path, entry: str, threshold: float | None = None) -> Non
         rule = rule.model_copy(update={"threshold": threshold})
     found = Calibrations(
         entry=entry,
+        adapter_sha256=adapter_sha256,
         base="transformer",
         question_ids=[],
         thresholds={"tuned_retrieval": rule, "extractive": rule},
@@ -151,13 +155,32 @@ def test_a_calibrated_rule_decides(make_root: MakeRoot) -> None:
 
 def test_the_champions_own_copy_of_its_rule_is_used(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     shutil.copytree(root / "models/transformer_lora", root / "models/champion")
     calibrate_for(root, "transformer_lora", threshold=0.0)
     shutil.move(root / "reports/eval/transformer_lora/calibration.json", root / "models/champion")
     answer = AutoPipeline(root).process_query(QUESTIONS[0])
     assert (answer.model, answer.rule, answer.refused) == ("transformer_lora", "champion", True)
     assert answer.refusal_calibrated
+
+
+def test_a_calibration_of_another_adapter_is_not_used(make_root: MakeRoot) -> None:
+    root = make_root(["transformer_lora"])
+    own = sha256_file(root / "models/transformer_lora/adapter_model.safetensors")
+    calibrate_for(root, "transformer_lora", 0.0, own)
+    assert AutoPipeline(root).process_query(QUESTIONS[0]).refusal_calibrated
+    calibrate_for(root, "transformer_lora", 0.0, "a" * 64)
+    note = (
+        "The calibration of transformer_lora is of another adapter (`dvc repro eval`): "
+        "it refuses where greedy decoding does."
+    )
+    answer = AutoPipeline(root).process_query(QUESTIONS[0])
+    assert (answer.refusal_calibrated, answer.notes[0]) == (False, note)
+    promote(root, "transformer_lora")
+    shutil.copytree(root / "models/transformer_lora", root / "models/champion")
+    shutil.move(root / "reports/eval/transformer_lora/calibration.json", root / "models/champion")
+    answer = AutoPipeline(root).process_query(QUESTIONS[0])
+    assert (answer.rule, answer.refusal_calibrated, answer.notes[0]) == ("champion", False, note)
 
 
 def test_a_damaged_calibration_is_said_and_does_not_stop_the_answer(make_root: MakeRoot) -> None:
@@ -189,6 +212,49 @@ def test_a_model_that_fails_while_answering_gives_way(
     assert answer.model == "transformer"
     warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert warned[0].startswith("transformer_lora failed while answering: ")
+
+
+def test_one_bad_question_leaves_the_model_in_place(make_root: MakeRoot) -> None:
+    """The model fails at whatever holds a certain word, also in a batch; the others it answers."""
+    pipeline = AutoPipeline(make_root(["transformer_lora", "transformer"]), dtype=torch.float32)
+    engine = pipeline._answerer.engine
+    assert engine is not None
+    write = engine._write
+
+    def fail(state: Any, logits: torch.Tensor) -> Any:
+        if asked["bad"]:
+            raise RuntimeError("CUDA error: odd shape")
+        return write(state, logits)
+
+    asked = {"bad": False}
+    generate = engine.generate
+
+    def watch(requests: Any, label: str | None = None) -> Any:
+        asked["bad"] = any("roof" in request.question for request in requests)
+        return generate(requests, label)
+
+    engine._write, engine.generate = fail, watch  # type: ignore[method-assign]
+    first, bad, last = pipeline.process_queries([QUESTIONS[0], QUESTIONS[2], QUESTIONS[3]])
+    assert (first.model, bad.model, last.model) == ("transformer_lora", "extractive", "transformer_lora")
+    assert bad.rule == "fallback" and bad.notes[0].startswith("transformer_lora failed at this question: ")
+    assert pipeline.process_query(QUESTIONS[0]).model == pipeline.model == "transformer_lora"
+
+
+def test_a_fault_that_passes_leaves_the_model_in_place(make_root: MakeRoot) -> None:
+    pipeline = AutoPipeline(make_root(["transformer_lora", "transformer"]), dtype=torch.float32)
+    engine = pipeline._answerer.engine
+    assert engine is not None
+    generate, calls = engine.generate, []
+
+    def once(requests: Any, label: str | None = None) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory")
+        return generate(requests, label)
+
+    engine.generate = once  # type: ignore[method-assign]
+    answer = pipeline.process_query(QUESTIONS[0])
+    assert (answer.model, len(calls)) == ("transformer_lora", 2)
 
 
 def test_pipelines_may_be_opened_by_several_threads_at_once(make_root: MakeRoot) -> None:

@@ -98,7 +98,7 @@ def test_every_entry_damaged_leaves_the_base(make_root: MakeRoot) -> None:
 
 def test_the_champion_comes_before_the_list(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora", "rl_trained_lora"])
-    promote(root, '{"champion": "rl_trained_lora", "log": []}')
+    promote(root, "rl_trained_lora")
     answerer = chosen(root)
     assert (answerer.name, answerer.rule) == ("rl_trained_lora", "champion")
     assert answerer.sha256 == sha256_file(root / "models/rl_trained_lora/adapter_model.safetensors")
@@ -106,17 +106,39 @@ def test_the_champion_comes_before_the_list(make_root: MakeRoot) -> None:
 
 def test_policy_priority_passes_the_champion_over(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora", "rl_trained_lora"], policy="priority")
-    promote(root, '{"champion": "rl_trained_lora", "log": []}')
+    promote(root, "rl_trained_lora")
     assert chosen(root).name == "transformer_lora"
 
 
 def test_a_champion_that_is_gone_or_broken_gives_way_to_the_list(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora", "rl_trained_lora"])
-    promote(root, '{"champion": "rl_trained_lora", "log": []}')
+    promote(root, "rl_trained_lora")
     damage(root, "rl_trained_lora", "adapter cut")
     assert (chosen(root).name, chosen(root).rule) == ("transformer_lora", "priority")
-    promote(root, '{"champion": "nobody", "log": []}')
+    promote(root, "nobody", "a" * 64)
     assert chosen(root).name == "transformer_lora"
+
+
+def test_only_the_adapter_that_was_promoted_is_the_champion(
+    make_root: MakeRoot, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a copy that was changed, nor what a later training wrote under the champion's name."""
+    root = make_root(["transformer_lora", "rl_trained_lora"])
+    promote(root, "rl_trained_lora", "a" * 64)
+    with caplog.at_level(logging.WARNING, "mark.pipeline"):
+        assert (chosen(root).name, chosen(root).rule) == ("transformer_lora", "priority")
+    line = (
+        "rl_trained_lora is skipped: models/rl_trained_lora holds another adapter than models/champion.json"
+    )
+    assert caplog.records[0].message.startswith(line)
+    shutil.copytree(root / "models/rl_trained_lora", root / "models/champion")
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "mark.pipeline"):
+        assert chosen(root).rule == "priority"
+    assert "models/champion holds another adapter" in caplog.records[0].message
+    promote(root, "rl_trained_lora")
+    (root / "models/champion/adapter_model.safetensors").write_bytes(b"other")
+    assert (chosen(root).name, chosen(root).rule) == ("rl_trained_lora", "champion")  # its entry is unchanged
 
 
 @pytest.mark.parametrize(
@@ -125,14 +147,14 @@ def test_a_champion_that_is_gone_or_broken_gives_way_to_the_list(make_root: Make
 )
 def test_a_champion_file_that_names_none_is_no_obstacle(make_root: MakeRoot, content: str) -> None:
     root = make_root(["transformer_lora"])
-    promote(root, content)
+    (root / "models/champion.json").write_text(content, encoding="utf-8")
     assert (chosen(root).name, chosen(root).rule) == ("transformer_lora", "priority")
 
 
 def test_the_kept_copy_of_the_champion_answers(make_root: MakeRoot) -> None:
     """Its stage may have run again and have replaced the entry since it was promoted."""
     root = make_root(["transformer_lora"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     shutil.copytree(root / "models/transformer_lora", root / "models/champion")
     damage(root, "transformer_lora", "adapter cut")
     answerer = chosen(root)
@@ -147,7 +169,7 @@ def test_no_model_at_all_leaves_the_best_sentence(make_root: MakeRoot) -> None:
 
 def test_a_model_asked_for_by_name_is_that_one_or_an_error(make_root: MakeRoot) -> None:
     root = make_root(["transformer_lora", "transformer"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     assert (chosen(root, "transformer").name, chosen(root, "transformer").rule) == (
         "transformer",
         "asked_for",

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from mark.evaluation.calibration import Calibrations
 from mark.files import write_json, write_jsonl
 from mark.records import Prediction
 from mark.registry import ModelRegistry
-from mark.registry.view import ENTRY_FILE
+from mark.registry.view import ENTRY_FILE, adapter_sha256
 from tests.conftest import ROOT
 from tests.train.small import chunk, example
 
@@ -146,7 +147,11 @@ def evaluated(project: Path) -> Callable[..., None]:
 
     def write(name: str, scores: Arrays, verdict: str = "ship") -> None:
         write_jsonl(project / f"reports/eval/{name}/predictions.jsonl", predictions(scores))
-        write_json(project / f"reports/eval/{name}/calibration.json", {"entry": name})
+        adapter = adapter_sha256(project / "models" / name)
+        rules = Calibrations(
+            entry=name, adapter_sha256=adapter, base="transformer", question_ids=[], thresholds={}
+        )
+        write_json(project / f"reports/eval/{name}/calibration.json", rules.model_dump())
         metrics = json.loads((ROOT / "metrics/eval_transformer_lora.json").read_text(encoding="utf-8"))
         content = {**metrics["eval_transformer_lora"], "verdict": verdict}
         write_json(project / f"metrics/eval_{name}.json", {f"eval_{name}": content})

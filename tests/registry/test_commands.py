@@ -41,6 +41,8 @@ def models(*arguments: str) -> str:
         (["promote", "transformer_lora", "--force", "--reason", " "], "--force needs --reason TEXT"),
         (["promote", "transformer_lora", "--reason", "x"], "--reason belongs to --force"),
         (["promote", "transformer_lora", "--force", "--if-better", "--reason", "x"], "contradict each other"),
+        (["promote", "--undo"], "no earlier champion to bring back"),
+        (["promote", "transformer_lora", "--undo"], "--undo takes no name and no other flag"),
         (["export", "transformer_lora", "--out", "models/transformer_lora"], "belongs to the DVC stage train"),
         (["export", "transformer_lora", "--out", "data/raw/x"], "belongs to the DVC stage corpus"),
         (["export", "transformer_lora", "--out", "data"], "--out data holds other files"),
@@ -100,9 +102,13 @@ def test_compare_prints_a_paired_table(project: Path, evaluated: Evaluated) -> N
 def test_if_better_says_why_not_and_exits_zero(project: Path, evaluated: Evaluated) -> None:
     assert "nothing promoted: no evaluated entry" in models("promote", "--if-better")
     evaluated("transformer_lora", np.full(4, 0.5), verdict="cannot tell")
-    for arguments in (["transformer_lora", "--if-better"], ["--if-better"]):
+    for arguments, check in (
+        (["transformer_lora", "--if-better"], "better"),
+        (["--if-better"], "recorded"),
+        (["--if-better", "--again"], "better"),
+    ):
         printed = models("promote", *arguments)
-        assert "transformer_lora  no  better" in printed and "cannot tell" in printed
+        assert f"transformer_lora  no  {check}" in printed and "cannot tell" in printed
         assert "transformer_lora not promoted (there is no champion)" in printed
     assert not (project / "models/champion.json").exists()
 

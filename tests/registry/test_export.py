@@ -175,6 +175,20 @@ def test_another_folder_is_never_replaced(registry: ModelRegistry, bench: Bench)
     assert (registry.root / "data/val_sft.jsonl").is_file()
 
 
+def test_an_export_replaces_its_own_files_alone(registry: ModelRegistry, bench: Bench) -> None:
+    info, out = registry.get("transformer_lora"), registry.root / "exports/one"
+    export_entry(info, out, bench, "card", gguf=False)
+    _made(out / "notes")
+    (out / "notes/mine.txt").write_text("mine")
+    export_entry(info, out, bench, "another card", gguf=False)
+    assert (out / "notes/mine.txt").read_text() == "mine"
+    assert (out / "README.md").read_text() == "another card"
+    (out / "README.md").write_text("my own words")
+    with pytest.raises(DataError, match=r"README\.md was changed since it was exported"):
+        export_entry(info, out, bench, "card", gguf=False)
+    assert (out / "README.md").read_text() == "my own words"
+
+
 def test_an_export_of_another_adapter_is_told_apart(registry: ModelRegistry, bench: Bench) -> None:
     out = registry.root / "exports/one"
     export_entry(registry.get("transformer_lora"), out, bench, "card", gguf=False)

@@ -11,31 +11,37 @@ import numpy as np
 import pytest
 import torch
 
-from mark.config import Registry, load_section
+from mark.config import Eval, Registry, Retrieval, load_section
 from mark.errors import DataError
 from mark.evaluation.significance import Bootstrap
 from mark.files import write_json
 from mark.models.loading import load_model
 from mark.registry import ModelRegistry
-from mark.registry.champion import promote, read_log
+from mark.registry.champion import read_log
 from mark.registry.comparison import answers_of
+from mark.registry.evaluated import stale_evaluation
 from mark.registry.export import Bench
-from mark.registry.gate import Gate, candidates, promote_if_better, stale_evaluation
+from mark.registry.gate import Gate, candidates, promote_if_better
+from mark.registry.history import DECISIONS
 from mark.registry.parity import Answering, validation_questions
+from mark.registry.promotion import promote
+from mark.registry.reanswer import Asking
 from tests.conftest import ROOT
 
 from .conftest import edit_entry, paired_scores, write_entry
 
 SETTINGS = load_section(Registry, "registry", ROOT / "params.yaml")
 LOOSE = SETTINGS.model_copy(update={"forgetting_margin": 1.0})  # what random weights know is chance
+PARAMS = ROOT / "params.yaml"
+ASKING = Asking(load_section(Eval, "eval", PARAMS), load_section(Retrieval, "retrieval", PARAMS), 900, 1)
 Evaluated = Callable[..., None]
 
 
-def gate(registry: ModelRegistry, settings: Registry = LOOSE) -> Gate:
+def gate(registry: ModelRegistry, settings: Registry = LOOSE, again: bool = False) -> Gate:
     def bench() -> Bench:
         return Bench(validation_questions(registry.root, 4), Answering(900, 6, 4), settings)
 
-    return Gate(registry, settings, Bootstrap(1000, 0.95, 1), 30, bench)
+    return Gate(registry, settings, Bootstrap(2000, 0.95, 1), 30, bench, ASKING, again)
 
 
 def test_without_a_champion_the_own_verdict_decides(registry: ModelRegistry, evaluated: Evaluated) -> None:
@@ -44,7 +50,7 @@ def test_without_a_champion_the_own_verdict_decides(registry: ModelRegistry, eva
     assert not refused.passed and [check.name for check in refused.checks] == ["entry", "better"]
     assert "no champion yet; Verdict on transformer_lora + retrieval: cannot tell" in refused.reason
     evaluated("transformer_lora", np.full(400, 0.5), verdict="ship")
-    passed = gate(registry).decide("transformer_lora")
+    passed = gate(registry, again=True).decide("transformer_lora")
     assert passed.passed and [c.name for c in passed.checks] == ["entry", "better", "forgetting", "parity"]
 
 
@@ -93,7 +99,7 @@ def test_an_entry_whose_merge_does_not_agree_is_refused(
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"random": True}, "random weights"), ({}, "was not evaluated; add it to eval.entries")],
+    [({"random": True}, "random weights"), ({}, "add it to eval.entries and run `dvc repro eval`")],
 )
 def test_random_and_unevaluated_entries_are_refused(
     registry: ModelRegistry, changes: dict[str, Any], expected: str
@@ -119,11 +125,45 @@ def test_an_entry_trained_after_its_evaluation_is_refused(
         write_json(registry.root / "dvc.lock", {"schema": "2.0", "stages": stages})  # JSON is YAML
 
     lock("aa")
-    assert stale_evaluation("transformer_lora", registry.root) is None
+    sha256 = registry.get("transformer_lora").sha256
+    assert stale_evaluation("transformer_lora", sha256, registry.root) is None
     lock("bb")
     decision = gate(registry).decide("transformer_lora")
     assert not decision.passed and "was trained again after its evaluation" in decision.reason
-    assert stale_evaluation("other", registry.root) is None
+    assert stale_evaluation("other", sha256, registry.root) is None
+
+
+def test_an_evaluation_of_another_adapter_is_refused_and_not_kept(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    evaluated("transformer_lora", np.full(400, 0.5))
+    write_entry(registry.root, "transformer_lora", seed=3)
+    decision = gate(registry).decide("transformer_lora")
+    assert [check.name for check in decision.checks] == ["entry"] and not decision.passed
+    assert (
+        "made of another adapter than models/transformer_lora holds; run `dvc repro eval`" in decision.reason
+    )
+    info = registry.get("transformer_lora")
+    row = promote(registry.root, info.folder, info.sha256, "all the same", forced=True)
+    assert row.reason.startswith("all the same (without its evaluation: ")
+    kept = {path.name for path in (registry.root / "models/champion").iterdir()}
+    assert "adapter_model.safetensors" in kept and not kept & {"predictions.jsonl", "calibration.json"}
+    with pytest.raises(DataError, match="made of another adapter"):
+        answers_of("champion", registry)
+
+
+def test_an_evaluation_that_names_no_adapter_is_accepted(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    """Files of older versions."""
+    evaluated("transformer_lora", np.full(400, 0.5))
+    path = registry.root / "reports/eval/transformer_lora/calibration.json"
+    write_json(path, {k: v for k, v in json.loads(path.read_text()).items() if k != "adapter_sha256"})
+    write_entry(registry.root, "transformer_lora", seed=3)
+    info = registry.get("transformer_lora")
+    assert stale_evaluation("transformer_lora", info.sha256, registry.root) is None
+    promote(registry.root, info.folder, info.sha256, "first", forced=True)
+    assert (registry.root / "models/champion/calibration.json").is_file()
 
 
 def test_the_champion_outlives_a_new_training_of_its_name(
@@ -162,7 +202,11 @@ def test_a_champion_that_was_never_evaluated_can_be_evaluated_later(
     write_entry(registry.root, "rl_trained_lora", seed=2)
     evaluated("rl_trained_lora", np.full(400, 0.9))
     decision = gate(registry).decide("rl_trained_lora")
-    assert "forced without an evaluation; add transformer_lora to eval.entries" in decision.reason
+    assert [check.name for check in decision.checks] == ["entry", "forgetting", "parity", "better"]
+    assert "data/index.json is missing" in decision.reason  # it must answer anew, and here there is no corpus
+    assert not (registry.root / DECISIONS).exists()  # nothing was compared
+    with pytest.raises(DataError, match="without an evaluation; add transformer_lora to"):
+        answers_of("champion", registry)
     evaluated("transformer_lora", np.full(400, 0.5))
     assert len(answers_of("champion", registry)) == 400
     write_entry(registry.root, "transformer_lora", seed=3)

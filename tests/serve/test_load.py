@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,8 @@ import httpx
 import pytest
 
 from mark import AutoPipeline
+from mark.registry.promotion import promote as registry_promote
+from mark.registry.view import adapter_sha256
 from tests.pipeline.conftest import promote
 from tests.pipeline.test_auto import QUESTIONS
 from tests.serve.conftest import Live, StartServer, asking
@@ -94,7 +94,7 @@ def test_stopping_answers_what_waits(start: StartServer) -> None:
 
 def test_a_new_champion_takes_over_without_a_dropped_request(start: StartServer, make_root: Any) -> None:
     root = make_root(["transformer_lora", "mamba_lora"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     live = start(root=root, batch_window_ms=1, queue_size=1000)
     stop, found = threading.Event(), []
 
@@ -107,8 +107,8 @@ def test_a_new_champion_takes_over_without_a_dropped_request(start: StartServer,
             threads.submit(keep_asking)
         while not found:
             time.sleep(0.05)
-        shutil.copytree(root / "models/mamba_lora", root / "models/champion")
-        promote(root, '{"champion": "mamba_lora", "log": []}')
+        mamba = root / "models/mamba_lora"
+        registry_promote(root, mamba, adapter_sha256(mamba), "for the test", forced=True)
         ends = time.monotonic() + 60
         while found[-1].json()["model"] != "mamba_lora" and time.monotonic() < ends:
             time.sleep(0.05)
@@ -121,11 +121,11 @@ def test_a_new_champion_takes_over_without_a_dropped_request(start: StartServer,
 
 def test_a_broken_champion_changes_nothing_that_answers(start: StartServer, make_root: Any) -> None:
     root = make_root(["transformer_lora"])
-    promote(root, '{"champion": "transformer_lora", "log": []}')
+    promote(root, "transformer_lora")
     live = start(root=root)
     assert ask(live, QUESTIONS[0]).json()["mark"]["rule"] == "champion"
     (root / "data/index.json").rename(root / "data/gone.json")  # ingest runs: nothing can be loaded
-    promote(root, json.dumps({"champion": "nobody", "log": []}))
+    promote(root, "nobody", "0" * 64)
     time.sleep(0.5)
     assert ask(live, QUESTIONS[0]).json()["mark"]["rule"] == "champion"
     (root / "data/gone.json").rename(root / "data/index.json")

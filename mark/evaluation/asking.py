@@ -1,0 +1,59 @@
+"""One entry's answers to given questions, outside the grid: as the cell tuned_retrieval has them."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+
+from mark.answering.engine import Engine
+from mark.answering.merging import for_inference
+from mark.config import Eval
+from mark.evaluation.calibration import calibrate
+from mark.evaluation.cells import CELLS, from_generation, predict, request_for
+from mark.evaluation.inputs import Asked
+from mark.evaluation.summary import NEW
+from mark.models.loading import load_entry, preferred_dtype
+from mark.records import Prediction
+
+
+def ask_entry(
+    entry: Path, cell: str, asked: Asked, settings: Eval, top_k: int, max_seq_length: int
+) -> list[Prediction]:
+    """Answer the test questions; the refusal rule is fitted on the validation questions, as eval does.
+
+    Args:
+        entry: Its folder.
+        cell: What the answers' cell is called.
+        asked: The questions.
+        settings: Section `eval`.
+        top_k: Passages a question.
+        max_seq_length: Tokens of prompt and answer together.
+
+    Returns:
+        One a test question, in their order.
+
+    Raises:
+        ModelError: The entry cannot be loaded.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = load_entry(entry, torch.float32, device)
+    engine = Engine(
+        for_inference(model, preferred_dtype(device)),
+        tokenizer,
+        max_seq_length,
+        settings.max_new_tokens,
+        settings.batch_size,
+    )
+    questions = [*asked.test, *asked.validation]
+    requests = [request_for(q, CELLS[NEW], asked.chunks, top_k) for q in questions]
+    written = engine.generate(requests, entry.name)
+    del model, engine
+    gc.collect()
+    answers = {
+        q.id: from_generation(q, request, generation)
+        for q, request, generation in zip(questions, requests, written, strict=True)
+    }
+    rule = calibrate(asked.validation, answers)
+    return [predict(q, cell, answers[q.id], rule, asked.chunks) for q in asked.test]
