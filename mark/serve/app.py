@@ -106,13 +106,17 @@ class _Background:
             await self.ingest.close()
 
     async def _watch(self) -> None:
-        while not self.ready:
+        while True:
             try:
-                log.info("ready: %s answers", await self.batcher.preload())
-                self.ready = True
+                if self.ready:
+                    await asyncio.sleep(self._poll_s)
+                    await run_in_threadpool(self._pool.refresh)
+                else:
+                    log.info("ready: %s answers", await self.batcher.preload())
+                    self.ready = True
             except MarkError as fault:
                 log.error("no question can be answered yet: %s", fault)
                 await asyncio.sleep(self._poll_s)
-        while True:
-            await asyncio.sleep(self._poll_s)
-            await run_in_threadpool(self._pool.refresh)
+            except Exception:  # whatever it is, it is looked again
+                log.exception("looking for changed models failed")
+                await asyncio.sleep(self._poll_s)
