@@ -18,8 +18,11 @@ from mark.config import Serve
 from mark.errors import MarkError
 from mark.serve.batching import Batcher
 from mark.serve.completions import Completions
+from mark.serve.documents import DocumentShelf
 from mark.serve.errors import ErrorBody, add_handlers
+from mark.serve.feedback import feedback_router
 from mark.serve.health import health_router
+from mark.serve.ingesting import IngestQueue
 from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
@@ -27,6 +30,8 @@ from mark.serve.pool import PipelinePool
 from mark.serve.security import Guard, SecureHeaders, allowed_hosts
 
 log = logging.getLogger(__name__)
+
+_ENVELOPE = 16 << 10  # bytes of a multipart body around its file
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
     """
     metrics = Metrics()
     body = BodyLimit(settings.max_body_kb << 10, settings.read_timeout_s)
-    limited = BodyLimits(_inner(place, settings, metrics), body, {})
+    upload = BodyLimit((settings.max_upload_mb << 20) + _ENVELOPE, settings.timeout_s)
+    limited = BodyLimits(_inner(place, settings, metrics), body, {("POST", "/v1/documents"): upload})
     guarded = Guard(limited, place.token, allowed_hosts(place.host, settings.allowed_hosts))
     return Observer(SecureHeaders(guarded), metrics)
 
@@ -71,6 +77,8 @@ def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
     add_handlers(app)
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
+    app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
+    app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     return app
 
 
@@ -80,12 +88,14 @@ class _Background:
     def __init__(self, root: Path, settings: Serve, metrics: Metrics) -> None:
         self._pool, self._poll_s = PipelinePool(root, settings.models_in_memory), settings.swap_poll_s
         self.batcher = Batcher(self._pool, settings, metrics)
+        self.ingest = IngestQueue(root, settings.shutdown_s)
         self.ready = False
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Load, answer, look for changes; at the end answer what waits."""
         self.batcher.start()
+        self.ingest.start()
         watch = asyncio.create_task(self._watch())
         try:
             yield
@@ -93,15 +103,20 @@ class _Background:
             self.ready = False
             watch.cancel()
             await self.batcher.close()
+            await self.ingest.close()
 
     async def _watch(self) -> None:
-        while not self.ready:
+        while True:
             try:
-                log.info("ready: %s answers", await self.batcher.preload())
-                self.ready = True
+                if self.ready:
+                    await asyncio.sleep(self._poll_s)
+                    await run_in_threadpool(self._pool.refresh)
+                else:
+                    log.info("ready: %s answers", await self.batcher.preload())
+                    self.ready = True
             except MarkError as fault:
                 log.error("no question can be answered yet: %s", fault)
                 await asyncio.sleep(self._poll_s)
-        while True:
-            await asyncio.sleep(self._poll_s)
-            await run_in_threadpool(self._pool.refresh)
+            except Exception:  # whatever it is, it is looked again
+                log.exception("looking for changed models failed")
+                await asyncio.sleep(self._poll_s)

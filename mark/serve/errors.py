@@ -89,6 +89,10 @@ def add_handlers(app: FastAPI) -> None:
         message = f"{param}: {first['msg']}" if param else str(first["msg"])
         return JSONResponse(error_body(400, message, "invalid_request", param), 400)
 
+    @app.exception_handler(MarkError)
+    async def _library(request: Request, fault: MarkError) -> JSONResponse:
+        return error_response(of_pipeline(fault))
+
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, fault: Exception) -> JSONResponse:
         return JSONResponse(error_body(500, "an internal error; the server's log says more", "internal"), 500)

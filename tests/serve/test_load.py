@@ -132,3 +132,36 @@ def test_a_broken_champion_changes_nothing_that_answers(start: StartServer, make
     ends = time.monotonic() + 30
     while ask(live, QUESTIONS[0]).json()["mark"]["rule"] != "priority":
         assert time.monotonic() < ends
+
+
+def test_a_server_without_documents_gets_ready_when_they_come(start: StartServer, make_root: Any) -> None:
+    root = make_root([])
+    (root / "data/index.json").rename(root / "data/gone.json")
+    live = start(root=root)
+    with live.client() as client:
+        assert client.get("/healthz").status_code == 200
+        found = client.get("/readyz")
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "not_ready")
+        assert ask(live, QUESTIONS[2]).json()["error"]["code"] == "unavailable"
+        (root / "data/gone.json").rename(root / "data/index.json")
+        ends = time.monotonic() + 30
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < ends
+    assert ask(live, QUESTIONS[2]).status_code == 200
+
+
+def test_models_give_way_to_each_other(start: StartServer) -> None:
+    live = start(models=("transformer_lora", "transformer"))
+    for name in ("transformer", "auto", "transformer", "transformer_lora"):
+        assert ask(live, QUESTIONS[0], model=name).json()["model"] == name.replace("auto", "transformer_lora")
+
+
+def test_metrics_count_the_steps(start: StartServer) -> None:
+    live = start()
+    ask(live, QUESTIONS[0])
+    for name, value in [
+        ("mark_step_seconds_count", 5), ("mark_answers_total", 1), ("mark_batch_size_count", 1),
+        ("mark_feedback_total", 0), ("mark_queue_length", 0),
+    ]:  # fmt: skip
+        assert live.metric(name) == value
+    assert live.metric("mark_tokens_total") > 10 and live.metric("mark_requests_total") >= 1

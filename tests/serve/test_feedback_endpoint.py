@@ -1,0 +1,69 @@
+"""/v1/feedback: what is acknowledged lies in the inbox, once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mark.rlhf.feedback import read_inbox
+from tests.pipeline.test_auto import QUESTIONS
+from tests.serve.conftest import StartServer, asking
+
+
+def test_a_judgement_reaches_the_inbox_once(start: StartServer) -> None:
+    live = start(models=())
+    with live.client() as client:
+        said = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()
+        thumb = {"id": said["id"], "rating": "up"}
+        placed = [client.post("/v1/feedback", json=thumb).json()["placed"] for _ in range(3)]
+        assert placed == ["added", "already there", "already there"]
+        edit = {"id": said["id"], "rating": "down", "edited": "The tenant.", "comment": "names him"}
+        assert client.post("/v1/feedback", json=edit).json() == {
+            "object": "feedback", "id": said["id"], "placed": "changed"
+        }  # fmt: skip
+    (row,) = {row.id: row for row in read_inbox(live.root).rows}.values()
+    assert (row.thumb, row.edited, row.comment) == ("down", "The tenant.", "names him")
+    assert (row.question, row.answer) == (QUESTIONS[2], said["choices"][0]["message"]["content"])
+    assert row.source.startswith("http-") and "127" not in row.source
+
+
+def test_feedback_of_many_at_once_is_all_kept(start: StartServer) -> None:
+    live = start(models=())
+    with live.client() as client:
+        ids = [client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()["id"] for _ in range(8)]
+
+        def rate(name: str) -> int:
+            return client.post("/v1/feedback", json={"id": name, "rating": "up"}).status_code
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(rate, ids + ids)) == {200}
+    assert sorted(row.id for row in read_inbox(live.root).rows) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"id": "ans-000000000000000000000000", "rating": "up"}, 404, "no answer"),
+        ({"id": "../../etc/passwd", "rating": "up"}, 404, "no answer"),
+        ({"rating": "up"}, 400, "id"),
+        ({"id": "ID"}, 400, "neither a rating nor an edited answer"),
+        ({"id": "ID", "rating": "sideways"}, 400, "rating"),
+        ({"id": "ID", "rating": "up", "source": "me"}, 400, "source"),
+        ({"id": "ID", "edited": " "}, 400, "empty"),
+        ({"id": "ID", "edited": "x" * 9000}, 400, "9000 characters"),
+    ],
+)
+def test_bad_feedback_is_said(start: StartServer, body: dict[str, str], status: int, said: str) -> None:
+    live = start(models=())
+    with live.client() as client:
+        name = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()["id"]
+        sent = {key: name if value == "ID" else value for key, value in body.items()}
+        found = client.post("/v1/feedback", json=sent)
+        assert found.status_code == status and said in found.json()["error"]["message"]
+        half = client.post(
+            "/v1/feedback", content=b'{"id": "\\ud800", "edited": "\\ud800"}',
+            headers={"content-type": "application/json"},
+        )  # fmt: skip
+        assert half.status_code in (400, 404)
+    assert read_inbox(live.root).rows == []
