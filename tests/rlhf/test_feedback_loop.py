@@ -17,7 +17,8 @@ from mark.pipeline.journal import Journal
 from mark.records import Chunk
 from mark.rlhf.feedback import ACCEPTED, read_accepted
 from mark.rlhf.inputs import RlhfInputs, held_out_questions
-from mark.rlhf.preferences import Human, Preferences, build_preferences
+from mark.rlhf.people import Human, from_people
+from mark.rlhf.preferences import FromSamples, Preferences, build_preferences
 from tests.conftest import ROOT
 from tests.rlhf.small import rlhf_settings
 from tests.train.small import chunk, example
@@ -96,13 +97,12 @@ def forty_ratings(root: Path) -> list[str]:
 
 def trained_on(root: Path, method: Any) -> Preferences:
     """What the rlhf stage would read, without answers of a model."""
-    chosen = rlhf_settings(max_pairs=100)
     inputs = _inputs(root)
     people = Human(
         inputs.accepted(), held_out_questions(inputs.data, inputs.handwritten_test, None), inputs.passages(),
         lambda *_: True,
     )  # fmt: skip
-    return build_preferences(method, [], people, (chosen.sampling, chosen.reward, chosen.max_pairs), 7)
+    return build_preferences(method, FromSamples(), from_people(method, people), 100, 7)
 
 
 def _inputs(root: Path) -> RlhfInputs:
