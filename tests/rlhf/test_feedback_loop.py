@@ -18,7 +18,7 @@ from mark.records import Chunk
 from mark.rlhf.feedback import ACCEPTED, read_accepted
 from mark.rlhf.inputs import RlhfInputs, held_out_questions
 from mark.rlhf.people import Human, from_people
-from mark.rlhf.preferences import FromSamples, Preferences, build_preferences
+from mark.rlhf.preferences import FromSamples, Preferences, QuestionCounts, build_preferences
 from tests.conftest import ROOT
 from tests.rlhf.small import rlhf_settings
 from tests.train.small import chunk, example
@@ -102,7 +102,9 @@ def trained_on(root: Path, method: Any) -> Preferences:
         inputs.accepted(), held_out_questions(inputs.data, inputs.handwritten_test, None), inputs.passages(),
         lambda *_: True,
     )  # fmt: skip
-    return build_preferences(method, FromSamples(), from_people(method, people), 100, 7)
+    return build_preferences(
+        method, FromSamples(questions=QuestionCounts()), from_people(method, people), 100, 7
+    )
 
 
 def _inputs(root: Path) -> RlhfInputs:
