@@ -463,6 +463,20 @@ def report(
 
 
 @app.command()
+def plots(
+    revisions: Annotated[list[str] | None, typer.Argument(help="Commits or experiments to lay over.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for index.html.")] = Path("dvc_plots"),
+) -> None:
+    """Draw DVC's plots into one HTML file that needs no network.
+
+    Example: `mark plots HEAD~1 workspace`
+    """
+    from mark.commands.plots import draw_plots
+
+    typer.echo(draw_plots(out, revisions or [], git_root()))
+
+
+@app.command()
 def proof(
     start: Annotated[bool, typer.Option("--start", help="Start or resume it.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Copy a finished proof to docs/proof.")] = False,

@@ -164,6 +164,22 @@ def test_report_prints_the_table(project: Path) -> None:
     assert "Verdict on random_lora + retrieval: cannot tell" in full and "RLHF by grpo" in full
 
 
+def test_plots_are_drawn_without_the_network(project: Path) -> None:
+    pytest.importorskip("vl_convert", reason="the extra `plots` is not installed: `make extras`")
+    assert "draws without the network" in mark(project, "plots")
+    page = (project / "dvc_plots/index.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page and page.count("vegaEmbed('#plots_") == 9
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium: `apt-get install chromium` shows whether the page draws")
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom",
+         (project / "dvc_plots/index.html").as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.count('class="marks"') == page.count("vegaEmbed('#plots_")
+
+
 def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
     pipeline = (project / "dvc.yaml").read_bytes()
     (project / "quick.yaml").write_text("max_steps: 2\nreport_to: [dvclive]\n")

@@ -1,0 +1,71 @@
+"""`mark plots`: DVC's plots as one HTML file that draws without the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mark.commands.dvc import dvc
+from mark.errors import MarkError
+from mark.files import write_text
+
+TEMPLATE = Path(".dvc/tmp/offline_plots.html")  # ignored by git
+VEGA_LITE = "5.20"  # DVC's templates are of version 5
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+    <meta charset="utf-8">
+    {refresh_tag}
+    <title>MARK plots</title>
+    <style>body { font-family: sans-serif; margin: 2em; } table { border-spacing: 15px; }</style>
+    <script>%s</script>
+</head>
+<body>
+    {plot_divs}
+</body>
+</html>
+"""
+
+
+def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
+    """Write the plots of the workspace, or of revisions over each other, into one file.
+
+    DVC's own page loads Vega from a CDN; this one holds it.
+
+    Args:
+        out: The folder to write index.html to.
+        revisions: As `dvc plots diff` takes them; none = the workspace alone.
+        root: The project's root.
+
+    Returns:
+        The text to print.
+
+    Raises:
+        MarkError: The package that brings Vega is missing, or DVC failed.
+    """
+    template = offline_template(root)
+    command = ["plots", "diff" if revisions else "show", *revisions]
+    dvc([*command, "--html-template", str(template.resolve()), "--out", str(out.resolve())], root)
+    return f"{out / 'index.html'} holds all plots and draws without the network"
+
+
+def offline_template(root: Path) -> Path:
+    """The page that DVC fills, with Vega, Vega-Lite and Vega-Embed in it.
+
+    Args:
+        root: The project's root.
+
+    Raises:
+        MarkError: The package vl-convert-python is missing.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise MarkError(
+            "mark plots needs vl-convert-python, which brings Vega along; `make extras` installs it "
+            "(`dvc plots show` works without it, but its page loads Vega from the network)"
+        ) from None
+    bundle: Any = vl_convert.javascript_bundle  # its stub asks for what is optional
+    path = root / TEMPLATE
+    write_text(path, _PAGE % bundle(vl_version=VEGA_LITE))
+    return path
