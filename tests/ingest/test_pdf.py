@@ -281,7 +281,8 @@ def test_a_timeout_stops_the_process_and_its_children(tmp_path, text_pdf, settin
     bad = quarantined(text_pdf(tmp_path / "a.pdf", LINES), settings(timeout_s=5.0))
     assert (bad.code, bad.page, bad.pages) == ("timeout", 1, 3)
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    _, alive = psutil.wait_procs([p for p in psutil.process_iter() if p.pid == child], timeout=10)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_reader_that_is_not_installed_is_one_line(tmp_path, text_pdf, settings, monkeypatch):
