@@ -58,5 +58,10 @@ def last_report(root: Path, full: bool = False) -> str:
         return "\n\n".join(tables)
     except KeyError as fault:
         raise DataError(
-            f"metrics/ lacks {fault}: another version of mark wrote it; run `dvc repro eval`"
+            f"metrics/ lacks {fault}: another version of mark wrote it; run `dvc repro eval compare`"
+        ) from None
+    except (TypeError, AttributeError):
+        raise DataError(
+            "a file of metrics/ holds another type than its stage writes; bring it back with git, or run "
+            "`dvc repro -f compare`"
         ) from None

@@ -43,6 +43,8 @@ def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
     Raises:
         MarkError: The package that brings Vega is missing, or DVC failed.
     """
+    if out.exists() and not out.is_dir():
+        raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
     template = offline_template(root)
     command = ["plots", "diff" if revisions else "show", *revisions]
     dvc([*command, "--html-template", str(template.resolve()), "--out", str(out.resolve())], root)

@@ -46,4 +46,9 @@ def last_rlhf_report(root: Path) -> str:
     path = root / METRICS / "rlhf.json"
     if not path.is_file():
         raise DataError(f"{path} is missing; `mark rlhf --confirm-run` makes it")
-    return report_text(read_json(path)["rlhf"])
+    try:
+        return report_text(read_json(path)["rlhf"])
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise DataError(
+            f"{path} is not what rlhf_report writes ({type(fault).__name__}); run `dvc repro -f rlhf_report`"
+        ) from None

@@ -87,16 +87,20 @@ def _read(name: str, root: Path) -> Evaluated:
         if not path.is_file():
             raise DataError(f"{path} is missing; run `dvc repro eval@{name}`")
     record = read_json(root / MODELS / name / "entry.json")
+    if not isinstance(record, dict):
+        raise DataError(f"models/{name}/entry.json is not an entry; run `dvc repro -f eval@{name}`")
     try:
         return Evaluated(
             name=name,
             sft=record.get("sft"),
             base=record["base"],
-            metrics=read_json(metrics)[f"eval_{name}"],
+            metrics=dict(read_json(metrics)[f"eval_{name}"]),
             predictions=read_jsonl(answers / "predictions.jsonl", Prediction),
         )
-    except KeyError as fault:
-        raise DataError(f"{name}: {fault} is missing; run `dvc repro -f eval@{name}`") from None
+    except (KeyError, TypeError) as fault:
+        raise DataError(
+            f"{metrics} or entry.json is not what its stage writes ({fault}); run `dvc repro -f eval@{name}`"
+        ) from None
 
 
 def compare_entries(inputs: CompareInputs, settings: Eval, seed: int) -> Tree:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mark.commands.evaluation import last_report
 from mark.compare import CompareInputs, compare_entries, write_comparison
 from mark.compare.results import comparison_text, plot_rows
 from mark.config import Eval
 from mark.errors import DataError
 from mark.files import read_json, write_json, write_jsonl
 from mark.records import Prediction
+from tests.conftest import ROOT
 
 QUESTIONS = 60
 SFT, POLICY = "transformer_lora", "rl_trained_lora"
@@ -129,6 +132,23 @@ def test_other_questions_are_not_compared(tmp_path: Path) -> None:
     del inputs.entries[1].predictions[0]
     with pytest.raises(DataError, match=f"answered different test questions .*{POLICY}.* 59"):
         compare_entries(inputs, settings(), 7)
+
+
+@pytest.mark.parametrize("content", [[], {}, {f"eval_{POLICY}": 3}])
+def test_metrics_of_another_shape_are_one_line(tmp_path: Path, content: Any) -> None:
+    project(tmp_path, 0.5, 0.6, "rlhf")
+    write_json(tmp_path / f"metrics/eval_{POLICY}.json", content)
+    with pytest.raises(DataError, match=f"eval_{POLICY}.json .*; run `dvc repro -f eval@{POLICY}`"):
+        CompareInputs.of_project([SFT, POLICY], tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"compare": []}', "", '{"compare": {"rows": 1}}'])
+def test_a_damaged_table_is_one_line(tmp_path: Path, content: str) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    project(tmp_path, 0.5, 0.6, "rlhf")
+    (tmp_path / "metrics/compare.json").write_text(content)
+    with pytest.raises(DataError, match="`dvc repro"):
+        last_report(tmp_path)
 
 
 def test_a_missing_evaluation_is_named(tmp_path: Path) -> None:
