@@ -85,6 +85,9 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, fault: RequestValidationError) -> JSONResponse:
         first = fault.errors()[0]
+        if first["type"] == "json_invalid":
+            message = f"the body is not valid JSON (at character {first['loc'][-1]})"
+            return JSONResponse(error_body(400, message, "invalid_request"), 400)
         param = ".".join(str(part) for part in first["loc"][1:]) or None
         message = f"{param}: {first['msg']}" if param else str(first["msg"])
         return JSONResponse(error_body(400, message, "invalid_request", param), 400)

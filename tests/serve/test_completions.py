@@ -144,5 +144,7 @@ def test_faults_are_in_openais_schema(start: StartServer, body: Any, status: int
                 "/v1/chat/completions", content=bad, headers={"content-type": "application/json"}
             )
             assert found.status_code == 400 and found.json()["error"]["message"]
+            if bad == b"{":
+                assert found.json()["error"]["message"] == "the body is not valid JSON (at character 1)"
         assert client.get("/nothing").json()["error"]["code"] == "not_found"
         assert client.get("/v1/chat/completions").status_code == 405
