@@ -30,6 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --quiet --upgrade "pip>=25"
 	@$(PIP) install --progress-bar on $(TORCH_INDEX) -r requirements.lock | sed -u -n '/^Collecting/p;/━/p;/^Installing/s/:.*/ .../p;/^Successfully/s/ installed.*/ installed./p'
 	@$(PIP) install --quiet --no-deps --editable .
+	@mark plots --setup
 	@touch $(STAMP)
 
 extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii)

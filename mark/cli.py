@@ -421,14 +421,15 @@ def report(
 def plots(
     revisions: Annotated[list[str] | None, typer.Argument(help="Commits or experiments to lay over.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for index.html.")] = Path("dvc_plots"),
+    setup: Annotated[bool, typer.Option("--setup", help="Make plain `dvc plots` do so.")] = False,
 ) -> None:
     """Draw DVC's plots into one HTML file that needs no network.
 
     Example: `mark plots HEAD~1 workspace`
     """
-    from mark.commands.plots import draw_plots
+    from mark.commands.plots import draw_plots, set_up
 
-    typer.echo(draw_plots(out, revisions or [], git_root()))
+    typer.echo(set_up(git_root()) if setup else draw_plots(out, revisions or [], git_root()))
 
 
 @app.command()

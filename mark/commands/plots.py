@@ -9,7 +9,7 @@ from mark.commands.dvc import dvc
 from mark.errors import MarkError
 from mark.files import write_text
 
-TEMPLATE = Path(".dvc/tmp/offline_plots.html")  # ignored by git
+TEMPLATE = Path(".dvc/offline_plots.html")  # ignored by git
 VEGA_LITE = "5.20"  # DVC's templates are of version 5
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -41,7 +41,7 @@ def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
         The text to print.
 
     Raises:
-        MarkError: The package that brings Vega is missing, or DVC failed.
+        MarkError: DVC failed.
     """
     if out.exists() and not out.is_dir():
         raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
@@ -51,22 +51,34 @@ def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
     return f"{out / 'index.html'} holds all plots and draws without the network"
 
 
-def offline_template(root: Path) -> Path:
-    """The page that DVC fills, with Vega, Vega-Lite and Vega-Embed in it.
+def set_up(root: Path) -> str:
+    """Let `dvc plots show` and `dvc plots diff` themselves draw without the network in this clone.
 
     Args:
         root: The project's root.
 
+    Returns:
+        The text to print.
+
     Raises:
-        MarkError: The package vl-convert-python is missing.
+        MarkError: DVC refused the setting.
     """
-    try:
-        import vl_convert
-    except ImportError:
-        raise MarkError(
-            "mark plots needs vl-convert-python, which brings Vega along; `make extras` installs it "
-            "(`dvc plots show` works without it, but its page loads Vega from the network)"
-        ) from None
+    path = offline_template(root)
+    dvc(["config", "--quiet", "--local", "plots.html_template", path.name], root)  # relative to .dvc/
+    return f"dvc plots draws without the network: {path.relative_to(root)} holds Vega"
+
+
+def offline_template(root: Path) -> Path:
+    """Write the page that DVC fills, with Vega, Vega-Lite and Vega-Embed in it.
+
+    Args:
+        root: The project's root.
+
+    Returns:
+        Its path.
+    """
+    import vl_convert
+
     bundle: Any = vl_convert.javascript_bundle  # its stub asks for what is optional
     path = root / TEMPLATE
     write_text(path, _PAGE % bundle(vl_version=VEGA_LITE))

@@ -21,9 +21,9 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
         The text to print.
     """
     from mark.rlhf import RlhfInputs
-    from mark.rlhf.guard import check_guards
     from mark.rlhf.inputs import POLICY
     from mark.rlhf.plan import plan_text
+    from mark.train.guard import check_guards
 
     settings = load_section(Rlhf, "rlhf", root / "params.yaml")
     paths = load_section(Paths, "paths", root / "params.yaml")

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from mark.compare.comparison import GROUPS, METRICS_SHOWN
-from mark.evaluation.report import retrieval_line
+from mark.evaluation.report import GROUPS as TITLES
+from mark.evaluation.report import metrics_table, retrieval_line, signed
+from mark.evaluation.results import bar_rows
 from mark.files import METRICS, PLOTS, REPORTS, whole_folder, write_json, write_text
 
 TABLE = Path(REPORTS) / "compare" / "table.txt"
 WIDTH = 110
-_TITLES = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
-_COLUMNS = dict(
-    zip(
-        METRICS_SHOWN,
-        (
-            "exact\nmatch",
-            "token\nF1",
-            "F1 if\nanswered",
-            "ROUGE-L",
-            "BLEU",
-            "refusal\nrecall",
-            "false\nrefusals",
-            "right\nquote",
-        ),
-        strict=True,
-    )
-)
 Tree = dict[str, Any]
 
 
@@ -53,18 +36,10 @@ def write_comparison(found: Tree, root: Path = Path()) -> None:
 def plot_rows(found: Tree) -> list[Tree]:
     """Rows of the bar plot: model, questions, metric, value, low, high."""
     return [
-        {
-            "model": label,
-            "questions": group,
-            "metric": name,
-            "value": values[name],
-            "low": values[f"{name}_low"],
-            "high": values[f"{name}_high"],
-        }
+        row
         for group in GROUPS
         for label, values in found["rows"].get(group, {}).items()
-        for name in METRICS_SHOWN
-        if name in values
+        for row in bar_rows(values, METRICS_SHOWN, {"model": label, "questions": group})
     ]
 
 
@@ -75,13 +50,14 @@ def comparison_text(found: Tree) -> str:
         found: As `compare_entries` makes it.
     """
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
-    for group, title in _TITLES.items():
+    for group, title in TITLES.items():
         if group in found["rows"]:
-            console.print(_table(title, found["rows"][group], found["models"]))
+            rows = {label: values for label in found["models"] if (values := found["rows"][group].get(label))}
+            console.print(metrics_table(f"{title}; percent, interval below; best sentence = no model", rows))
     judged = [entry for entry in found["entries"] if entry in found["verdict"]]
     for entry in judged:
         gains = found["gain"][entry]
-        told = [f"over {o} {_signed(gains[f'over {o}'])}" for o in found["models"] if f"over {o}" in gains]
+        told = [f"over {o} {signed(gains[f'over {o}'])}" for o in found["models"] if f"over {o}" in gains]
         console.print(f"{entry} + retrieval, token F1: {', '.join(told)}")
     for line in _notes(found):
         console.print(line)
@@ -101,7 +77,7 @@ def comparison_text(found: Tree) -> str:
 
 
 def _notes(found: Tree) -> Iterator[str]:
-    for group, title in _TITLES.items():
+    for group, title in TITLES.items():
         if group in found["retrieval"]:
             yield f"{title}, retrieval: {retrieval_line(found['retrieval'][group])}"
     seen = [f"{name} {count or '0 (unseen)'}" for name, count in sorted(found["seen_in_training"].items())]
@@ -114,27 +90,3 @@ def _notes(found: Tree) -> Iterator[str]:
     ]
     if unseen:
         yield f"Unseen documents alone ({found['unseen_questions']} questions), token F1: {', '.join(unseen)}"
-
-
-def _table(title: str, rows: Tree, models: Sequence[str]) -> Table:
-    table = Table(
-        title=f"{title}; percent, interval below; best sentence = no model",
-        box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0),
-    )  # fmt: skip
-    table.add_column("", no_wrap=True)
-    for column in _COLUMNS.values():
-        table.add_column(column, justify="right", no_wrap=True)
-    for label in (label for label in models if label in rows):
-        table.add_row(label, *[_cell(rows[label], metric) for metric in _COLUMNS])
-    return table
-
-
-def _cell(values: Tree, metric: str) -> str:
-    if metric not in values:
-        return "-"
-    low, high = values[f"{metric}_low"], values[f"{metric}_high"]
-    return f"{100 * values[metric]:.1f}\n{100 * low:.0f}-{100 * high:.0f}"
-
-
-def _signed(gain: Tree) -> str:
-    return f"{100 * gain['difference']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -24,7 +25,7 @@ _CELLS = {
     "tuned_oracle": "tuned + right passage",
     "extractive": "best sentence",
 }
-_COLUMNS = {
+COLUMNS = {
     "exact_match": "exact\nmatch",
     "token_f1": "token\nF1",
     "f1_if_answered": "F1 if\nanswered",
@@ -40,7 +41,7 @@ _RETRIEVAL = {
     "wrong_document": "wrong document first",
     "wrong_document_at_5": "only wrong documents in 5",
 }
-_GROUPS = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
+GROUPS = {"handwritten": "Hand-written questions", "rule_made": "Rule-made questions"}
 _BASELINES = {
     "over_base_retrieval": "base + retrieval",
     "over_extractive": "best sentence",
@@ -71,11 +72,11 @@ def summary(entry: str, metrics: Tree) -> Group:
     """The same for a terminal, to be printed by rich."""
     parts: list[Table | Text] = [
         _grid(title, metrics[group], metrics["counts"][group], metrics["clusters"][group])
-        for group, title in _GROUPS.items()
+        for group, title in GROUPS.items()
         if group in metrics
     ]
-    parts += [_retrieval_line(title, metrics, group) for group, title in _GROUPS.items()]
-    parts += [_gain_line(title, metrics, group) for group, title in _GROUPS.items()]
+    parts += [_retrieval_line(title, metrics, group) for group, title in GROUPS.items()]
+    parts += [_gain_line(title, metrics, group) for group, title in GROUPS.items()]
     parts += [_seen_line(metrics), _unseen_line(metrics), _refusal_line(metrics)]
     parts.append(Text(verdict_sentence(entry, metrics), style="bold"))
     return Group(*[part for part in parts if not isinstance(part, Text) or part.plain])
@@ -142,7 +143,7 @@ def verdict_sentence(entry: str, metrics: Tree) -> str:
 def dataset_text(model: str, dataset: str, questions: int, metrics: Tree) -> str:
     """One model's metrics on one file, a line each."""
     lines = [f"{model} on {dataset}: {questions} questions in {metrics['clusters']} clusters"]
-    for name, label in {**_COLUMNS, "source_shown": "source among passages"}.items():
+    for name, label in {**COLUMNS, "source_shown": "source among passages"}.items():
         if name in metrics:
             low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
             words = label.replace("\n", " ")
@@ -154,15 +155,24 @@ def _grid(title: str, cells: Tree, questions: int, clusters: int) -> Table:
     heading = (
         f"{title}: {questions} in {clusters} clusters; percent, interval below; best sentence = no model"
     )
+    return metrics_table(heading, {label: cells[name] for name, label in _CELLS.items() if name in cells})
+
+
+def metrics_table(title: str, rows: Mapping[str, Tree]) -> Table:
+    """A row a label, a column a metric, the interval below each value, percent.
+
+    Args:
+        title: Stands over it.
+        rows: By label: `<metric>`, `<metric>_low`, `<metric>_high`.
+    """
     table = Table(
-        title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
     table.add_column("", no_wrap=True)
-    for column in _COLUMNS.values():
+    for column in COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True)
-    for name, label in _CELLS.items():
-        if name in cells:
-            table.add_row(label, *[_value(cells[name], metric) for metric in _COLUMNS])
+    for label, values in rows.items():
+        table.add_row(label, *[_value(values, metric) for metric in COLUMNS])
     return table
 
 
@@ -198,9 +208,14 @@ def _inline(values: Tree, name: str) -> str:
     return f"{100 * values[name]:.0f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
+def signed(gain: Tree) -> str:
+    """A paired difference in points with its interval."""
+    return f"{100 * gain['difference']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+
+
 def _gain_line(title: str, metrics: Tree, group: str) -> Text:
     parts = [
-        f"{label} {100 * gain['difference']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+        f"{label} {signed(gain)}"
         for name, label in _BASELINES.items()
         if (gain := metrics["gain"].get(group, {}).get(name)) is not None
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,31 @@ def grid_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for group in ("handwritten", "rule_made"):
         for cell, values in metrics.get(group, {}).items():
-            rows += [
-                {
-                    "cell": cell,
-                    "questions": group,
-                    "metric": name,
-                    "value": values[name],
-                    "low": values[f"{name}_low"],
-                    "high": values[f"{name}_high"],
-                }
-                for name in PLOTTED
-                if name in values
-            ]
+            rows += bar_rows(values, PLOTTED, {"cell": cell, "questions": group})
     return rows
+
+
+def bar_rows(
+    values: Mapping[str, Any], names: Iterable[str], labels: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Rows of a bar plot: the labels, metric, value, low, high.
+
+    Args:
+        values: `<metric>`, `<metric>_low`, `<metric>_high`.
+        names: Metrics; those that are not there are left out.
+        labels: What each row begins with.
+    """
+    return [
+        {
+            **labels,
+            "metric": name,
+            "value": values[name],
+            "low": values[f"{name}_low"],
+            "high": values[f"{name}_high"],
+        }
+        for name in names
+        if name in values
+    ]
 
 
 def refusal_rows(result: EvalResult) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mark.config import Rlhf
-from mark.rlhf.guard import check_guards
+from mark.train.guard import check_guards
 
 if TYPE_CHECKING:
     from mark.rlhf.inputs import RlhfInputs

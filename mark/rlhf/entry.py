@@ -22,7 +22,8 @@ Arm = Literal["rlhf", "sft_continued"]
 class RlhfEntry(Entry):
     """entry.json of an arm; `params` is the rlhf section, `examples` the rows that it was trained on.
 
-    `steps` and `best_step` are 0 where there was too little to train on: the adapter is the fine-tuned one.
+    Where `best_step` is 0 the adapter is the fine-tuned one: no checkpoint had a higher validation reward, or
+    there was too little to train on (`steps` is 0 too).
     """
 
     method: str  # dpo, kto, grpo, rloo or sft
@@ -37,7 +38,7 @@ class RlhfEntry(Entry):
 def record_of(
     arms: Arms, arm: Arm, name: str, state: TrainerState, rows: int, ledger: PreferenceLedger
 ) -> RlhfEntry:
-    """The record of an arm; of checkpoints with equal validation reward the earliest is the best.
+    """The record of an arm. Of steps with equal validation reward the earliest is the best; 0 is the start.
 
     Args:
         arms: What it was trained from and with.
@@ -47,8 +48,8 @@ def record_of(
         rows: That it was trained on.
         ledger: Of the preferences.
     """
-    measured = {int(r["step"]): r for r in state.log_history if VAL_REWARD in r}
-    measured = measured or {0: {VAL_REWARD: arms.start, VAL_KL: 0.0}}
+    measured = {0: {VAL_REWARD: arms.start, VAL_KL: 0.0}}
+    measured |= {int(r["step"]): r for r in state.log_history if VAL_REWARD in r}
     best = max(measured, key=lambda step: (measured[step][VAL_REWARD], -step))
     losses = [row["loss"] for row in state.log_history if "loss" in row]
     inputs, settings = arms.inputs, arms.settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mark.config import Rlhf
 from mark.errors import GuardError
-from mark.rlhf.guard import check_guards
 from mark.rlhf.inputs import CONTROL, RlhfInputs
+from mark.train.guard import check_guards
 
 
 def plan_text(inputs: RlhfInputs, settings: Rlhf, out: Path) -> str:

@@ -31,9 +31,9 @@ from mark.rlhf.sampling import tasks_of
 from mark.rlhf.schedule import Steps
 from mark.rlhf.validation import VAL_REWARD, Validation
 from mark.seeding import derived_seed
+from mark.train.checkpoints import locked
 from mark.train.entry import write_entry
 from mark.train.hardware import training_device, wants_bf16
-from mark.train.run import _locked as locked
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -54,8 +54,9 @@ class RlhfResult:
 def run(inputs: RlhfInputs, settings: Rlhf, seed: int, out: Path) -> RlhfResult:
     """Make preferences, train policy and control arm, write both entries; the guards have been passed.
 
-    Each arm's checkpoint with the highest validation reward becomes its entry; of equals the earliest. Where
-    there is too little to train on, both entries are copies of the fine-tuned one.
+    Each arm's checkpoint with the highest validation reward becomes its entry, of equals the earliest. Step 0
+    is the fine-tuned model: the entry is a copy of it where no checkpoint beats it or too little is there to
+    train on.
     """
     folder = inputs.checkpoints / run_key(inputs, settings, seed)[:16]
     with locked(folder), quiet_progress():
@@ -193,7 +194,7 @@ class _Run:
         curves: list[dict[str, Any]],
         preferences: Preferences | None = None,
     ) -> None:
-        best = self.folder / arm / f"checkpoint-{entry.best_step}" if entry.steps else self.inputs.sft
+        best = self.folder / arm / f"checkpoint-{entry.best_step}" if entry.best_step else self.inputs.sft
         with whole_folder(out) as work:
             write_entry(work, best, tokenizer, entry, curves)
             if preferences is not None:

@@ -11,9 +11,15 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from mark.errors import MarkError
 from mark.files import sha256_file, write_json
+from mark.train.hardware import rank
 
 COMPLETE = "COMPLETE.json"
 log = logging.getLogger(__name__)
@@ -55,6 +61,35 @@ def newest_complete(root: Path) -> Path | None:
             log.info("checkpoint %s is incomplete and is ignored", folder.name)
             shutil.rmtree(folder, ignore_errors=True)
     return complete[-1] if complete else None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process (or group of processes) a run: two would delete each other's checkpoints.
+
+    Args:
+        folder: Of the run's checkpoints; the lock file stands beside it.
+
+    Raises:
+        MarkError: Another process holds it.
+    """
+    if rank() != 0:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise MarkError(
+            f"this training already runs in another process (lock {lock.lock_file}); wait for it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if not folder.exists():
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def step_of(checkpoint: Path) -> int:

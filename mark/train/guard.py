@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import os
 
-from mark.config import SETUP_MODE, Train, setup_mode
+from mark.config import SETUP_MODE, Rlhf, Train, setup_mode
 from mark.errors import GuardError
 
 
-def check_guards(settings: Train, confirmed: bool) -> None:
+def check_guards(settings: Train | Rlhf, confirmed: bool) -> None:
     """Refuse to train while a guard rail forbids it.
 
     Args:
-        settings: The train section.
+        settings: The section `train` or `rlhf`.
         confirmed: Whether the user said `--confirm-run`, or a DVC stage runs.
 
     Raises:
         GuardError: One sentence that names the setting to change.
     """
+    section, what = ("rlhf", "RLHF") if isinstance(settings, Rlhf) else ("train", "Training")
     if setup_mode():
         raise GuardError(
-            f"Training is blocked because {SETUP_MODE}={os.environ[SETUP_MODE]}; unset it to train."
+            f"{what} is blocked because {SETUP_MODE}={os.environ[SETUP_MODE]}; unset it to train."
         )
     if settings.dry_run:
-        raise GuardError("Training is guarded by train.dry_run: true; set it to false to train.")
+        raise GuardError(f"{what} is guarded by {section}.dry_run: true; set it to false to train.")
     if settings.max_steps == 0:
         raise GuardError(
-            "Training is guarded by train.max_steps: 0; set it to -1 or a number of steps to train."
+            f"{what} is guarded by {section}.max_steps: 0; set it to -1 or a number of steps to train."
         )
     if settings.epochs == 0 and settings.max_steps < 0:
-        raise GuardError("Training is guarded by train.epochs: 0; set it to 1 or more to train.")
+        raise GuardError(f"{what} is guarded by {section}.epochs: 0; set it to 1 or more to train.")
     if not confirmed:
-        raise GuardError("Training was not confirmed; add --confirm-run to train.")
+        raise GuardError(f"{what} was not confirmed; add --confirm-run to train.")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from transformers import TrainerCallback, TrainerState
 
 from mark.config import Train
@@ -33,9 +30,10 @@ from mark.train.callbacks import (
     curve_rows,
     dvclive_callback,
 )
-from mark.train.checkpoints import newest_complete, step_of
+from mark.train.checkpoints import locked, newest_complete, step_of
 from mark.train.data import lengths, memory_mapped
 from mark.train.entry import Entry, TrainResult, write_entry
+from mark.train.hardware import processes, rank
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
@@ -48,12 +46,12 @@ def run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> TrainResu
     """Train and write the entry; the guards have been passed. See `mark.train.train`."""
     started = time.monotonic()
     folder = inputs.checkpoints / run_key(inputs, settings, seed)[:16]
-    with _locked(folder), quiet_progress():
+    with locked(folder), quiet_progress():
         try:
             result = _Run(inputs, settings, seed, out, folder).execute(started)
         except torch.OutOfMemoryError:
             raise _out_of_memory(settings) from None
-        if _rank() == 0:
+        if rank() == 0:
             shutil.rmtree(folder)
     return result
 
@@ -74,18 +72,18 @@ class _Run:
         work = load_workload(self.inputs, self.settings, self.seed)
         trainable, _ = work.model.get_nb_trainable_parameters()
         self._need_disk(disk_bytes(trainable))
-        rows = self.folder / f"rows-{_rank()}"
+        rows = self.folder / f"rows-{rank()}"
         shutil.rmtree(rows, ignore_errors=True)
         work.train_rows = memory_mapped(work.train_rows, rows / "train")
         work.val_rows = memory_mapped(work.val_rows, rows / "val")
-        asked = Schedule.of(self.settings, len(work.train_rows), _processes())
+        asked = Schedule.of(self.settings, len(work.train_rows), processes())
         schedule, _, _ = fitting_schedule(work, asked)
         if schedule != asked:
             log.warning(_smaller("train.batch_size does not fit into memory", asked, schedule))
         seed_everything(self.seed)
         state, meter = self._train(work, schedule)
         entry = self._entry(source, state, len(work.train_rows), trainable, work.bf16)
-        if _rank() == 0:
+        if rank() == 0:
             self._write(work, state, entry)
         return TrainResult(entry, meter.tokens_per_s, _peak_mb(work), time.monotonic() - started)
 
@@ -129,7 +127,7 @@ class _Run:
         tokens, _ = run_tokens(lengths(work.train_rows), schedule, self.seed, by_length)
         validations = schedule.validations if len(work.val_rows) else 0
         trainer.add_callback(ProgressCallback(trainer.meter, tokens, validations))
-        if _rank() == 0:
+        if rank() == 0:
             for callback in self._reports(first_step):
                 trainer.add_callback(callback)
         return trainer
@@ -209,33 +207,3 @@ def _peak_mb(work: Workload) -> int:
         return torch.cuda.max_memory_allocated(work.device) >> 20
     unit = 1024 if sys.platform != "darwin" else 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process (or group of processes) a run: two would delete each other's checkpoints."""
-    if _rank() != 0:
-        yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MarkError(
-            f"this training already runs in another process (lock {lock.lock_file}); wait for it"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-        if not folder.exists():
-            Path(lock.lock_file).unlink(missing_ok=True)

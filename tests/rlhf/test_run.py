@@ -22,7 +22,7 @@ from mark.rlhf.plan import plan_text
 from mark.rlhf.policy import load_policy
 from mark.rlhf.preferences import FromSamples, PreferenceLedger
 from mark.rlhf.sampling import Sampled
-from mark.rlhf.validation import ValidationCallback
+from mark.rlhf.validation import Validation, ValidationCallback
 from mark.train import train
 from tests.rlhf.small import rlhf_settings
 from tests.rlhf.test_feedback import row as inbox_row
@@ -83,7 +83,8 @@ def test_both_arms_become_entries(inputs: RlhfInputs, answers: None, tmp_path: P
     curves = json.loads((out / "curves.json").read_text())
     rewards = {r["step"]: r["value"] for r in curves if (r["arm"], r["metric"]) == ("rlhf", "val_reward")}
     assert sorted(rewards) == [0, 2, 4]
-    assert policy["best_step"] == max([2, 4], key=lambda step: (rewards[step], -step))
+    assert policy["best_step"] == max(rewards, key=lambda step: (rewards[step], -step))
+    assert policy["val_reward"] == rewards[policy["best_step"]]
     kl = {r["step"]: r["value"] for r in curves if (r["arm"], r["metric"]) == ("rlhf", "val_kl")}
     assert kl[0] == 0.0 < kl[4]
     plotted = json.loads((inputs.plots / "rl_trained_lora.json").read_text())
@@ -125,6 +126,23 @@ def test_a_run_that_was_killed_ends_the_same(
     assert {**entries[0], "name": ""} == {**entries[1], "name": ""}
     del first["entry.json"], second["entry.json"]
     assert first == second
+
+
+@pytest.mark.parametrize(("after", "best"), [(0.1, 0), (0.5, 0), (0.9, 2)])
+def test_no_checkpoint_that_is_worse_than_the_start_is_written(
+    inputs: RlhfInputs, answers: None, monkeypatch: pytest.MonkeyPatch, after: float, best: int
+) -> None:
+    values = iter([0.5, after, after, after, after])  # the start, then two checkpoints of each arm
+    monkeypatch.setattr(Validation, "reward", lambda *_: next(values))
+    out = inputs.sft.parent / "rl_trained_lora"
+    chosen = rlhf_settings(method="dpo", evaluations=2, max_steps=4)
+    result = train_policy(inputs, chosen, 7, out, confirmed=True)
+    assert next(values, None) is None
+    assert [(e.best_step, e.val_reward) for e in (result.policy, result.control)] == [
+        (best, max(0.5, after))
+    ] * 2
+    same = _bytes(out)["adapter_model.safetensors"] == _bytes(inputs.sft)["adapter_model.safetensors"]
+    assert same == (best == 0)
 
 
 def _unchanged(inputs: RlhfInputs, out: Path) -> dict[str, Any]:

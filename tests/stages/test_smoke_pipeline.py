@@ -165,7 +165,6 @@ def test_report_prints_the_table(project: Path) -> None:
 
 
 def test_plots_are_drawn_without_the_network(project: Path) -> None:
-    pytest.importorskip("vl_convert", reason="the extra `plots` is not installed: `make extras`")
     assert "draws without the network" in mark(project, "plots")
     page = (project / "dvc_plots/index.html").read_text(encoding="utf-8")
     assert "<script src=" not in page and page.count("vegaEmbed('#plots_") == 9
@@ -178,6 +177,13 @@ def test_plots_are_drawn_without_the_network(project: Path) -> None:
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert done.stdout.count('class="marks"') == page.count("vegaEmbed('#plots_")
+
+
+def test_dvc_itself_draws_without_the_network_once_set_up(project: Path) -> None:
+    mark(project, "plots", "--setup")
+    dvc(project, "plots", "show", "--out", "shown")
+    page = (project / "shown/index.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page and page.count("vegaEmbed('#plots_") == 9
 
 
 def test_a_training_of_ones_own_and_its_evaluation(project: Path) -> None:
