@@ -26,7 +26,7 @@ from mark.prompting import REFUSAL
 from mark.records import Chunk, Example
 from tests.data_prep.llm_server import Body, Say, Server, llm_settings, passage_of, questions, serving
 from tests.data_prep.passages import ingest_settings, retrieval, settings
-from tests.stages.test_smoke_pipeline import clone_of_working_tree
+from tests.stages.running import clone_of_working_tree
 
 FILES = ("train_sft.jsonl", "val_sft.jsonl", "test_sft.jsonl", "practice_passages.jsonl", "ledger.json")
 KEY = "sk-THE-SECRET-KEY-0123456789"

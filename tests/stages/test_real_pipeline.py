@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages.test_smoke_pipeline import call, clone_of_working_tree, dvc, mark
+from tests.stages.running import call, clone_of_working_tree, dvc, mark
 
 pytestmark = pytest.mark.long
 

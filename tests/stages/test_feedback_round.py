@@ -1,0 +1,97 @@
+"""The whole loop in a real project: ratings over HTTP, a review, RLHF on them, and a champion that takes over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.stages.running import dvc, environment, mark
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2")  # two people: each may have twenty ratings a day accepted
+
+
+@pytest.fixture
+def served(project: Path) -> Iterator[str]:
+    """`mark serve` in the project; its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mark", "serve", "--port", "0"], cwd=project, env=environment(project), text=True,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("serving on http://127.0.0.1:"), line
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield line.split()[2]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def client(url: str, address: str = ADDRESSES[0]) -> httpx.Client:
+    """A client that calls from an address of its own."""
+    return httpx.Client(base_url=url, timeout=120, transport=httpx.HTTPTransport(local_address=address))
+
+
+def ask(there: httpx.Client, question: str, model: str) -> dict[str, Any]:
+    """An answer of a model."""
+    body = {"model": model, "messages": [{"role": "user", "content": question}]}
+    answer: dict[str, Any] = there.post("/v1/chat/completions", json=body).raise_for_status().json()
+    return answer
+
+
+def rate_forty(url: str) -> set[str]:
+    """16 thumbs up, 8 down and 16 edits of answers in the documents' own words; the ids."""
+    names = set()
+    for number in range(40):
+        with client(url, ADDRESSES[number % 2]) as there:
+            answer = ask(there, f"What is said about room {number} of the lease?", "extractive")
+            said: dict[str, Any] = {"id": answer["id"], "rating": "up" if number < 16 else "down"}
+            if number >= 24:
+                said["edited"] = f"Room {number} is not let."
+            there.post("/v1/feedback", json=said).raise_for_status()
+        names.add(answer["id"])
+    return names
+
+
+def human(project: Path) -> dict[str, int]:
+    """What the stage's ledger says of people's feedback."""
+    ledger = json.loads((project / "models/rl_trained_lora/ledger.json").read_text())
+    counts: dict[str, int] = ledger["human"]
+    return counts
+
+
+def test_forty_ratings_reach_the_model_that_answers(project: Path, served: str) -> None:
+    mark(project, "params", "experiment=smoke", "rlhf=kto", "rlhf.max_pairs=40")
+    dvc(project, "repro", "rlhf")
+    assert human(project)["accepted"] == 0
+
+    names = rate_forty(served)
+    assert len(names) == 40
+    dvc(project, "repro", "rlhf")
+    assert human(project)["accepted"] == 0  # nothing counts before a review
+    assert "40 accepted" in mark(project, "feedback", "review", "--accept-all")
+    assert "Running stage 'rlhf'" in dvc(project, "repro", "rlhf")
+    counts = human(project)
+    assert (counts["accepted"], counts["thumbs"], counts["edits"]) == (40, 24, 16)
+    rows = [json.loads(line) for line in
+            (project / "models/rl_trained_lora/preferences.jsonl").read_text().splitlines()]  # fmt: skip
+    assert {row["id"] for row in rows} == names
+
+    with client(served) as there:
+        assert ask(there, "Who keeps the keys?", "auto")["model"] == "random_lora"
+        mark(project, "models", "promote", "rl_trained_lora", "--force", "--reason", "for the test")
+        ends = time.monotonic() + 120
+        while (answer := ask(there, "Who keeps the keys?", "auto"))["model"] != "rl_trained_lora":
+            assert time.monotonic() < ends, answer
+            time.sleep(0.2)
+        assert answer["mark"]["rule"] == "champion"
