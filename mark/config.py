@@ -475,6 +475,8 @@ def _fault_line(model: type[Section], prefix: str, path: Path, error: dict[str, 
         return f"{path}: {key}: missing; run `mark params`"
     found = "value not shown" if loc and loc[-1] in UNSHOWN else f"{error['input']!r} found"
     line = f"{path}: {key}: {found}; {_plain(error['msg'])}"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # the message names the values
+        line = f"{path}: {key}: {_plain(error['msg'])}"
     expected = str(error.get("ctx", {}).get("expected", ""))
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         allowed = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
