@@ -46,6 +46,7 @@ _CODE = (
     "models/*.py",
     "evaluation/metrics.py",
     "evaluation/questions.py",
+    "evaluation/significance.py",
     "data_prep/passage_copies.py",
     "data_prep/question_index.py",
     "data_prep/set_index.py",

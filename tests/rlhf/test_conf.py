@@ -32,7 +32,7 @@ def test_profiles() -> None:
 
 
 def test_kto_needs_a_batch() -> None:
-    with pytest.raises(ConfigError, match="^conf: rlhf: method=kto needs batch_size of 2"):
+    with pytest.raises(ConfigError, match=r"^conf: rlhf: method=kto needs batch_size of 2"):
         compose(["rlhf=kto", "rlhf.batch_size=1"], ROOT)
 
 
