@@ -326,6 +326,22 @@ class Feedback(Section):
     max_accepted: int = Field(ge=1)  # rows in data/feedback_accepted.jsonl
 
 
+class RewardModel(Section):
+    """A learnt part of the reward of grpo and rloo; see docs/rlhf.md."""
+
+    enabled: bool
+    weight: float = Field(gt=0)  # the most that it adds to the rule-based reward, or takes off
+    min_pairs: int = Field(ge=1)  # fewer preferences: it is not trained
+    held_out_share: float = Field(gt=0, lt=1)  # of the preferences, on which it is judged
+    min_clusters: int = Field(ge=2)  # held-out documents or sections; fewer: it is not trained
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(ge=1)  # preferences a forward pass
+    gradient_accumulation_steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1.0)  # of the interval of its accuracy
+
+
 class Rlhf(Section):
     method: Literal["dpo", "kto", "grpo", "rloo"]
     entry: str = Field(pattern=r"^[a-z][a-z0-9_]*$")  # the fine-tuned entry that it starts from
@@ -349,12 +365,22 @@ class Rlhf(Section):
     sampling: Sampling
     reward: Reward
     feedback: Feedback
+    reward_model: RewardModel
 
     @model_validator(mode="after")
     def _fits(self) -> Rlhf:
         if self.method == "kto" and self.batch_size < 2:
             raise ValueError("method=kto needs batch_size of 2 or more: it compares answers within a batch")
+        if self.reward_model.enabled and self.method not in ("grpo", "rloo"):
+            raise ValueError(
+                f"reward_model.enabled=true is of no use to method={self.method}, which samples nothing "
+                "while it trains; choose rlhf=grpo or rlhf=rloo, or set it to false"
+            )
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """What an entry's record and its hash hold: a reward model that is off leaves no trace."""
+        return self.model_dump(exclude=None if self.reward_model.enabled else {"reward_model"})
 
 
 class Paths(Section):
@@ -475,6 +501,8 @@ def _fault_line(model: type[Section], prefix: str, path: Path, error: dict[str, 
         return f"{path}: {key}: missing; run `mark params`"
     found = "value not shown" if loc and loc[-1] in UNSHOWN else f"{error['input']!r} found"
     line = f"{path}: {key}: {found}; {_plain(error['msg'])}"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # the message names the values
+        line = f"{path}: {key}: {_plain(error['msg'])}"
     expected = str(error.get("ctx", {}).get("expected", ""))
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         allowed = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]

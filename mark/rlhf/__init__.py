@@ -43,7 +43,7 @@ def train_policy(
         MarkError: Data, model, memory or packages do not allow it.
     """
     check_guards(settings, confirmed)
-    inputs.check()
+    inputs.check(settings)
     from mark.rlhf.run import run
 
     return run(inputs, settings, seed, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,17 @@ from transformers import TrainerState
 
 from mark.config import Rlhf, Train
 from mark.records import Chunk, Example
+from mark.rlhf.fitting import finished, fit
 from mark.rlhf.inputs import RlhfInputs
 from mark.rlhf.policy import add_reference, load_policy
-from mark.rlhf.preferences import Pair, Preferences, Rated
+from mark.rlhf.preferences import Preferences
 from mark.rlhf.reward import judge
-from mark.rlhf.sampling import Task, tasks_of
+from mark.rlhf.reward_training import TrainedReward
+from mark.rlhf.sampling import Answered, tasks_of, tasks_of_preferences
 from mark.rlhf.schedule import Steps
 from mark.rlhf.trainers import Setup, build_trainer
-from mark.rlhf.validation import StepProgress, Validation, ValidationCallback
+from mark.rlhf.validation import Validation
 from mark.seeding import seed_everything
-from mark.train.checkpoints import newest_complete, step_of
 from mark.train.collator import AnswerCollator
 from mark.train.data import encode
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
@@ -30,8 +30,6 @@ from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,17 @@ class Arms:
         """Room for a prompt."""
         return self.train.max_seq_length - self.settings.sampling.max_new_tokens
 
-    def policy(self, preferences: Preferences, asked: Sequence[Example]) -> TrainerState:
+    def policy(
+        self, preferences: Preferences, asked: Sequence[Example], reward: TrainedReward | None
+    ) -> TrainerState:
         """Train the policy, or go on with it.
 
         Args:
             preferences: Read by dpo and kto.
             asked: Read by grpo and rloo, which sample while they train.
+            reward: Likewise; what is added to the rule-based reward, where a reward model is wanted.
         """
-        if (done := _finished(self.folder / "rlhf", self.steps)) is not None:
+        if (done := finished(self.folder / "rlhf", self.steps)) is not None:
             return done
         seed_everything(self.seed)
         model, tokenizer = load_policy(self.inputs.sft, self.device)
@@ -79,31 +80,26 @@ class Arms:
         rows: Any = tasks_of(asked, self.chunks, tokenizer, self.prompt_tokens)
         if self.settings.method in ("dpo", "kto"):
             rated: Any = preferences.rated if self.settings.method == "kto" else preferences.pairs
-            rows = list(zip(self._tasks_of_rows(rated, tokenizer), rated, strict=True))
-        weights = self.settings.reward
+            prompts = tasks_of_preferences(rated, self.chunks, tokenizer, self.prompt_tokens)
+            rows = list(zip(prompts, rated, strict=True))
+        weights, learned = self.settings.reward, reward.load(self) if reward is not None else None
 
-        def score(task: Task, text: str, cut_off: bool) -> float:
-            return judge(text, task.golds, task.passages, weights, cut_off).total(weights)
+        def score(answers: Sequence[Answered]) -> list[float]:
+            found = [
+                judge(a.text, a.task.golds, a.task.passages, weights, a.cut_off).total(weights)
+                for a in answers
+            ]
+            if learned is None:
+                return found
+            return [rule + more for rule, more in zip(found, learned(answers), strict=True)]
 
         trainer = build_trainer(setup, rows, score)
         return self._fit(trainer, model, tokenizer, self.settings.method)
 
-    def _tasks_of_rows(self, rows: Sequence[Pair | Rated], tokenizer: PreTrainedTokenizerBase) -> list[Task]:
-        """Prompts of preferences; a person's question has no gold answer, and needs none here."""
-        examples = [
-            Example(
-                example_id=row.id, split="train", question=row.question, contexts=row.contexts,
-                answers=[""], quote=None, page=None, kind="answerable", style="full", rule_id=row.origin,
-                document=None, section=None, source_chunk=None,
-            )
-            for row in rows
-        ]  # fmt: skip
-        return tasks_of(examples, self.chunks, tokenizer, self.prompt_tokens)
-
     def control(self, asked: Sequence[Example]) -> TrainerState:
         """Go on with fine-tuning: the same questions, gold answers, as many steps of as many rows."""
         folder = self.folder / "sft_continued"
-        if (done := _finished(folder, self.steps)) is not None:
+        if (done := finished(folder, self.steps)) is not None:
             return done
         seed_everything(self.seed)
         model, tokenizer = load_policy(self.inputs.sft, self.device)
@@ -130,25 +126,4 @@ class Arms:
     def _fit(
         self, trainer: Any, model: PeftModel, tokenizer: PreTrainedTokenizerBase, name: str
     ) -> TrainerState:
-        newest = newest_complete(Path(trainer.args.output_dir))
-        if newest is not None:
-            log.info("%s: going on from step %d of %d", name, step_of(newest), self.steps.steps)
-        trainer.add_callback(
-            ValidationCallback(
-                self.steps,
-                lambda: self.validation.measure(model, tokenizer),
-                trainer.meter.validation_seconds,
-            )
-        )
-        trainer.add_callback(StepProgress(trainer.meter, self.steps, name))
-        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-        state: TrainerState = trainer.state
-        return state
-
-
-def _finished(folder: Path, steps: Steps) -> TrainerState | None:
-    """The state of an arm that was trained to its end before."""
-    newest = newest_complete(folder) if folder.is_dir() else None
-    if newest is None or step_of(newest) < steps.steps:
-        return None
-    return TrainerState.load_from_json(str(newest / "trainer_state.json"))
+        return fit(trainer, self.steps, lambda: self.validation.measure(model, tokenizer), name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_serializer
+
 from mark.models.loading import entry_base
 from mark.models.source_file import base_sha256, read_source
 from mark.rlhf.inputs import params_sha256
+from mark.rlhf.reward_record import RewardModelRecord
 from mark.rlhf.validation import VAL_KL, VAL_REWARD
 from mark.train.entry import Entry
 
@@ -33,6 +36,15 @@ class RlhfEntry(Entry):
     val_kl: float  # nats an answer
     sft_val_reward: float  # of the entry that it started from
     pairs: int  # preferences; questions for grpo and rloo
+    reward_model: RewardModelRecord | None = None  # grpo, rloo: where one is wanted
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, plain: Any) -> dict[str, Any]:
+        """A run without a reward model has a record without one."""
+        values: dict[str, Any] = plain(self)
+        if self.reward_model is None:
+            del values["reward_model"]
+        return values
 
 
 def record_of(
@@ -63,7 +75,7 @@ def record_of(
         random=source.random,
         data_sha256=inputs.data_sha256(),
         params_sha256=params_sha256(settings, arms.seed),
-        params=settings.model_dump(),
+        params=settings.recorded(),
         seed=arms.seed,
         examples=rows,
         steps=state.global_step,

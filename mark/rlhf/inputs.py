@@ -32,6 +32,7 @@ from mark.files import (
     sha256_text,
 )
 from mark.models.loading import entry_base
+from mark.models.source_file import read_source
 from mark.records import Chunk, Example, HandwrittenQuestion
 from mark.rlhf.feedback import ACCEPTED, AcceptedFeedback, Encode, TestQuestions, read_accepted
 
@@ -45,6 +46,7 @@ _CODE = (
     "models/*.py",
     "evaluation/metrics.py",
     "evaluation/questions.py",
+    "evaluation/significance.py",
     "data_prep/passage_copies.py",
     "data_prep/question_index.py",
     "data_prep/set_index.py",
@@ -83,12 +85,15 @@ class RlhfInputs:
             plots=here / PLOTS / "train",
         )
 
-    def check(self) -> None:
+    def check(self, settings: Rlhf) -> None:
         """Check that everything is there.
+
+        Args:
+            settings: The rlhf section.
 
         Raises:
             DataError: A file is missing.
-            ModelError: The fine-tuned entry is missing.
+            ModelError: The fine-tuned entry is missing, or its base can be no reward model.
             MarkError: TRL is not installed.
         """
         for name, stage in (
@@ -100,7 +105,11 @@ class RlhfInputs:
                 raise DataError(f"{self.data / name} is missing; run `dvc repro {stage}`")
         if not self.calibration.is_file():
             raise DataError(f"{self.calibration} is missing; run `dvc repro eval`")
-        entry_base(self.sft)
+        base = entry_base(self.sft)
+        if settings.reward_model.enabled:
+            from mark.rlhf.reward_model import check_architecture
+
+            check_architecture(read_source(base).architecture)
         if find_spec("trl") is None:
             raise MarkError("TRL is not installed: run `pip install 'trl>=1.16,<2'`")
 
@@ -143,7 +152,7 @@ class RlhfInputs:
 
 def params_sha256(settings: Rlhf, seed: int) -> str:
     """One hash of the rlhf section and the seed."""
-    return sha256_text(json.dumps({"rlhf": settings.model_dump(), "seed": seed}, sort_keys=True))
+    return sha256_text(json.dumps({"rlhf": settings.recorded(), "seed": seed}, sort_keys=True))
 
 
 def run_key(inputs: RlhfInputs, settings: Rlhf, seed: int) -> str:

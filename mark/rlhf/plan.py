@@ -21,7 +21,7 @@ def plan_text(inputs: RlhfInputs, settings: Rlhf, out: Path) -> str:
     Raises:
         MarkError: Whatever would keep it from starting, but for the guards.
     """
-    inputs.check()
+    inputs.check(settings)
     sampling, online = settings.sampling, settings.method in ("grpo", "rloo")
     asked = min(len(inputs.train()), settings.max_pairs if online else sampling.questions)
     group = settings.batch_size * settings.gradient_accumulation_steps
@@ -33,6 +33,7 @@ def plan_text(inputs: RlhfInputs, settings: Rlhf, out: Path) -> str:
         ("questions", f"at most {asked:,}, {sampling.answers} answers each, sampled {when}"),
         ("preferences", f"at most {settings.max_pairs:,}; {settings.min_pairs:,} are needed for a verdict"),
         ("feedback", f"{len(inputs.accepted()):,} accepted"),
+        *([("reward model", _reward_model(settings))] if settings.reward_model.enabled else []),
         ("steps", f"at most {steps:,}, {settings.evaluations} evaluations; as many for the control arm"),
         ("validation", f"{min(settings.val_questions, len(inputs.validation())):,} questions"),
         ("adapter", f"{out}/, control {out.parent / CONTROL}/"),
@@ -41,6 +42,14 @@ def plan_text(inputs: RlhfInputs, settings: Rlhf, out: Path) -> str:
     width = max(len(name) for name, _ in lines)
     head = "RLHF plan (dry run: nothing was trained or written)"
     return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in lines), _guard(settings)])
+
+
+def _reward_model(settings: Rlhf) -> str:
+    own = settings.reward_model
+    return (
+        f"from at most {settings.max_pairs:,} preferences of {settings.sampling.questions:,} questions, "
+        f"{own.min_pairs:,} are needed; adds at most {own.weight:g}"
+    )
 
 
 def _guard(settings: Rlhf) -> str:

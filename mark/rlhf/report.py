@@ -184,6 +184,7 @@ def _about(policy: RlhfEntry, control: RlhfEntry, ledger: PreferenceLedger) -> T
             "rlhf": policy.val_reward,
         },
         "ledger": ledger.model_dump(exclude={"schema_version"}),
+        **({"reward_model": policy.reward_model.model_dump()} if policy.reward_model is not None else {}),
     }
 
 

@@ -27,6 +27,9 @@ from mark.rlhf.gathering import ONLINE, Gathering, offered_questions
 from mark.rlhf.inputs import CONTROL, RlhfInputs, run_key
 from mark.rlhf.policy import evaluating, load_policy
 from mark.rlhf.preferences import PreferenceLedger, Preferences
+from mark.rlhf.reward_record import RewardModelRecord
+from mark.rlhf.reward_training import FOLDER as REWARD_MODEL
+from mark.rlhf.reward_training import TrainedReward, gather_preferences, train_reward_model
 from mark.rlhf.sampling import tasks_of
 from mark.rlhf.schedule import Steps
 from mark.rlhf.validation import VAL_REWARD, Validation
@@ -49,6 +52,14 @@ class RlhfResult:
     policy: RlhfEntry
     control: RlhfEntry
     ledger: PreferenceLedger
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the policy was trained with, kept beside it."""
+
+    preferences: Preferences
+    reward: TrainedReward | None
 
 
 def run(inputs: RlhfInputs, settings: Rlhf, seed: int, out: Path) -> RlhfResult:
@@ -90,7 +101,6 @@ class _Run:
         start = self._start(validation, model, tokenizer)
         offered = offered_questions(self.inputs.train(), self.settings, self.seed)
         preferences = self._preferences(offered, validation, model, tokenizer)
-        del model
         asked = offered[: preferences.ledger.questions.asked] or offered
         steps = self._steps(preferences.ledger, asked, validation)
         arms = Arms(
@@ -106,15 +116,19 @@ class _Run:
             bf16=wants_bf16(self.settings.precision, device),
             steps=steps,
         )
-        policy = arms.policy(preferences, asked) if steps.steps else TrainerState()
+        pairs = self._pairs(arms, model, tokenizer)
+        del model
+        reward = None if pairs is None else train_reward_model(arms, pairs)
+        policy = arms.policy(preferences, asked, reward) if steps.steps else TrainerState()
         control = arms.control(asked) if steps.steps else TrainerState()
         ledger = preferences.ledger
         rows = (ledger.rows, len(asked)) if steps.steps else (0, 0)
         policy_entry = record_of(arms, "rlhf", self.out.name, policy, rows[0], ledger)
+        policy_entry = policy_entry.model_copy(update={"reward_model": self._reward_record(reward)})
         control_entry = record_of(arms, "sft_continued", CONTROL, control, rows[1], ledger)
         curves = [*curve_rows("sft_continued", control, start), *curve_rows("rlhf", policy, start)]
         self._write(self.out.parent / CONTROL, "sft_continued", control_entry, tokenizer, curves)
-        self._write(self.out, "rlhf", policy_entry, tokenizer, curves, preferences)
+        self._write(self.out, "rlhf", policy_entry, tokenizer, curves, Made(preferences, reward))
         write_json(self.inputs.plots / f"{self.out.name}.json", plot_rows(policy, start))
         return RlhfResult(policy_entry, control_entry, ledger)
 
@@ -170,6 +184,19 @@ class _Run:
         )
         return gathering.preferences(offered, bool(validation.tasks), model, tokenizer)
 
+    def _pairs(self, arms: Arms, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> Preferences | None:
+        """What a reward model is trained on; None where none is wanted, or no policy is trained."""
+        if not self.settings.reward_model.enabled or arms.steps.steps == 0:
+            return None
+        return gather_preferences(arms, model, tokenizer)
+
+    def _reward_record(self, reward: TrainedReward | None) -> RewardModelRecord | None:
+        if reward is not None:
+            return reward.record
+        if not self.settings.reward_model.enabled:
+            return None
+        return RewardModelRecord(used=False, reason="no policy was trained")
+
     def _steps(self, ledger: PreferenceLedger, asked: Sequence[Example], validation: Validation) -> Steps:
         """The steps of both arms; none, and a warning, where there is too little to train on."""
         steps = Steps.of(self.settings, ledger.rows)
@@ -192,15 +219,17 @@ class _Run:
         entry: RlhfEntry,
         tokenizer: PreTrainedTokenizerBase,
         curves: list[dict[str, Any]],
-        preferences: Preferences | None = None,
+        made: Made | None = None,
     ) -> None:
         best = self.folder / arm / f"checkpoint-{entry.best_step}" if entry.best_step else self.inputs.sft
         with whole_folder(out) as work:
             write_entry(work, best, tokenizer, entry, curves)
-            if preferences is not None:
-                write_json(work / "ledger.json", preferences.ledger.model_dump())
-                rows: Sequence[Any] = preferences.rated or preferences.pairs
+            if made is not None:
+                write_json(work / "ledger.json", made.preferences.ledger.model_dump())
+                rows: Sequence[Any] = made.preferences.rated or made.preferences.pairs
                 write_jsonl(work / "preferences.jsonl", rows)
+                if made.reward is not None:
+                    made.reward.write(work / REWARD_MODEL)
 
 
 def _too_few(settings: Rlhf, ledger: PreferenceLedger) -> str:

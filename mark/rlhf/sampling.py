@@ -13,6 +13,7 @@ from mark.answering.decoding import batch_state
 from mark.errors import DataError
 from mark.prompting import Passage, build_prompt
 from mark.records import Chunk, Example, Kind
+from mark.rlhf.preferences import Pair, Rated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +36,15 @@ class Task:
     kind: Kind
     prompt_ids: tuple[int, ...]
     passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer that is to be judged: to which question, its text, and whether it was cut off."""
+
+    task: Task
+    text: str
+    cut_off: bool
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,31 @@ def tasks_of(
             )
         )  # fmt: skip
     return tasks
+
+
+def tasks_of_preferences(
+    rows: Sequence[Pair | Rated],
+    chunks: Mapping[str, Chunk],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_tokens: int,
+) -> list[Task]:
+    """The prompts of preferences; a person's question has no gold answer, and needs none here.
+
+    Args:
+        rows: Pairs or rated answers.
+        chunks: By id.
+        tokenizer: The model's.
+        prompt_tokens: Room for a prompt.
+    """
+    examples = [
+        Example(
+            example_id=row.id, split="train", question=row.question, contexts=row.contexts,
+            answers=[""], quote=None, page=None, kind="answerable", style="full", rule_id=row.origin,
+            document=None, section=None, source_chunk=None,
+        )
+        for row in rows
+    ]  # fmt: skip
+    return tasks_of(examples, chunks, tokenizer, prompt_tokens)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ def report_text(metrics: Tree) -> str:
     ]
     if metrics["too_few_to_judge"]:
         lines.append("TOO FEW TO JUDGE: this shows that everything runs, not whether it helps")
+    if "reward_model" in metrics:
+        used = "used" if metrics["reward_model"]["used"] else "not used"
+        lines.append(f"Reward model {used}: {metrics['reward_model']['reason']}")
     for arm, label in _ARMS.items():
         values, kl = judged["arms"][arm], metrics["kl_to_sft"].get(arm)
         parts = [f"{column} {_percent(values, n)}" for n, column in _COLUMNS.items() if n in values]

@@ -1,4 +1,4 @@
-"""DPO, KTO, GRPO and RLOO: TRL's trainers behind one function, fed with token ids of our own prompts."""
+"""DPO, KTO, GRPO, RLOO and the reward model: TRL's trainers, fed with token ids of our own prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from transformers import PrinterCallback
 from mark.config import Rlhf
 from mark.prompting import answer_ids
 from mark.rlhf.preferences import Pair, Rated
-from mark.rlhf.sampling import Task
+from mark.rlhf.reward_model import training_rows
+from mark.rlhf.sampling import Answered, Task
 from mark.rlhf.schedule import GroupSampler, Steps
 from mark.train.callbacks import FlowCallback, Meter
 from mark.train.checkpoints import mark_complete
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-Score = Callable[[Task, str, bool], float]  # of a question, an answer and whether it was cut off
+Score = Callable[[Sequence[Answered]], list[float]]  # the reward of each answer
 Rows = Sequence[tuple[Task, Pair]] | Sequence[tuple[Task, Rated]] | Sequence[Task]
 
 
@@ -88,7 +89,31 @@ def build_trainer(setup: Setup, rows: Rows, score: Score) -> Any:
         rows: Pairs (dpo), rated answers (kto) or questions (grpo, rloo).
         score: The reward; read by grpo and rloo.
     """
-    trainer = _BUILDERS[setup.settings.method](setup, rows, score)
+    return _watched(_BUILDERS[setup.settings.method](setup, rows, score), setup)
+
+
+def build_reward_trainer(setup: Setup, rows: Sequence[tuple[Task, Pair]]) -> Any:
+    """A trainer of a reward model, ready to train.
+
+    Args:
+        setup: A model with one output, and the settings that it is trained with.
+        rows: Pairs.
+    """
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    class Trainer(_Ours, RewardTrainer):  # type: ignore[misc]
+        pass
+
+    shared = _arguments(setup, setup.settings.batch_size)
+    del shared["beta"]
+    arguments = RewardConfig(**shared, max_length=None)
+    data = Dataset.from_list(training_rows(setup.tokenizer, rows))
+    return _watched(_made(Trainer, setup, arguments, data), setup)
+
+
+def _watched(trainer: Any, setup: Setup) -> Any:
+    """Our own progress and order in place of the trainer's."""
     trainer.meter = Meter()
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(FlowCallback(trainer.order, setup.settings.learning_rate))
@@ -219,10 +244,12 @@ def _online(trainer: Any, config: Any, setup: Setup, rows: Sequence[Task], score
     def reward(
         completions: list[str], completion_ids: list[list[int]], row: list[int], **_: Any
     ) -> list[float]:
-        return [
-            score(rows[i], text.strip(), not ids or ids[-1] != eos)
-            for i, text, ids in zip(row, completions, completion_ids, strict=True)
-        ]
+        return score(
+            [
+                Answered(rows[i], text.strip(), not ids or ids[-1] != eos)
+                for i, text, ids in zip(row, completions, completion_ids, strict=True)
+            ]
+        )
 
     made = _made(trainer, setup, arguments, data, reward_funcs=reward)
     made.order = GroupSampler(

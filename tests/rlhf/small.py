@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 
 def rlhf_settings(**changes: Any) -> Rlhf:
-    """The committed rlhf section with a short run; `sampling` changes are laid over."""
+    """The committed rlhf section with a short run; `sampling` and `reward_model` changes are laid over."""
     section = load_section(Rlhf, "rlhf", ROOT / "params.yaml").model_dump()
     sampling = section["sampling"] | {"questions": 6, "answers": 3, "max_new_tokens": 8, "batch_size": 8}
     short = {
@@ -24,7 +24,10 @@ def rlhf_settings(**changes: Any) -> Rlhf:
         "max_pairs": 4,
     }  # fmt: skip
     sampling |= changes.pop("sampling", {})
-    return Rlhf.model_validate(section | short | changes | {"sampling": sampling})
+    reward_model = section["reward_model"] | changes.pop("reward_model", {})
+    return Rlhf.model_validate(
+        section | short | changes | {"sampling": sampling, "reward_model": reward_model}
+    )
 
 
 def make_entry(folder: Path, base: Path, architecture: str) -> Path:

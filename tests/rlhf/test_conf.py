@@ -32,5 +32,24 @@ def test_profiles() -> None:
 
 
 def test_kto_needs_a_batch() -> None:
-    with pytest.raises(ConfigError, match="method=kto needs batch_size of 2"):
+    with pytest.raises(ConfigError, match=r"^conf: rlhf: method=kto needs batch_size of 2"):
         compose(["rlhf=kto", "rlhf.batch_size=1"], ROOT)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_a_reward_model_is_for_methods_that_sample(method: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        compose([f"rlhf={method}", "rlhf.reward_model.enabled=true"], ROOT)
+    assert str(fault.value) == (
+        f"conf: rlhf: reward_model.enabled=true is of no use to method={method}, which samples nothing while it "
+        "trains; choose rlhf=grpo or rlhf=rloo, or set it to false"
+    )
+    for online in ("grpo", "rloo"):
+        assert composed(f"rlhf={online}", "rlhf.reward_model.enabled=true").reward_model.enabled
+
+
+def test_a_reward_model_that_is_off_leaves_no_trace_in_a_record() -> None:
+    off, on = composed("rlhf=grpo"), composed("rlhf=grpo", "rlhf.reward_model.enabled=true")
+    assert "reward_model" not in off.recorded() and on.recorded() == on.model_dump()
+    other = composed("rlhf=grpo", "rlhf.reward_model.weight=0.1")
+    assert other.recorded() == off.recorded()

@@ -22,6 +22,7 @@ from mark.rlhf import RlhfInputs, train_policy
 from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
 from mark.rlhf.report import Report, ReportInputs, make_report, write_report
+from mark.rlhf.reward_record import RewardModelRecord
 from mark.rlhf.table import report_text
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
 from tests.rlhf.small import rlhf_settings
@@ -188,6 +189,27 @@ def test_the_files_hold_what_dvc_reads(metrics: Tree, project: Path) -> None:
     lines = (project / "reports/rlhf/predictions.jsonl").read_text().splitlines()
     assert {json.loads(line)["cell"] for line in lines} == arms
     assert len(lines) == 4 * metrics["all"]["questions"]
+
+
+def test_the_reward_model_is_told_where_one_was_wanted(metrics: Tree, project: Path, tmp_path: Path) -> None:
+    assert "reward_model" not in metrics and "Reward model" not in report_text(metrics)
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    path = root / "models/rl_trained_lora/entry.json"
+    record = RewardModelRecord(
+        used=True, reason="it ranks 80.0 % (62 to 93) of 25 held-out preferences right", pairs=100, held_out=25,
+        trained_on=75, held_out_clusters=12, steps=57, accuracy=0.8, accuracy_low=0.62, accuracy_high=0.93,
+        centre=0.1, scale=1.5, preferences=LEDGER,
+    )  # fmt: skip
+    write_json(path, read_json(path) | {"reward_model": record.model_dump()})
+    found = _report(root).metrics
+    assert found["reward_model"] == record.model_dump()
+    assert (
+        "\nReward model used: it ranks 80.0 % (62 to 93) of 25 held-out preferences right\n"
+        in report_text(found)
+    )
+    found["reward_model"] = {"used": False, "reason": "12 preferences are too few"}
+    assert "\nReward model not used: 12 preferences are too few\n" in report_text(found)
 
 
 def test_the_table_says_that_it_is_too_few(metrics: Tree) -> None:

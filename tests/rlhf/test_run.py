@@ -13,52 +13,16 @@ import pytest
 import torch
 
 from mark.errors import GuardError
-from mark.evaluation.calibration import Calibrations
-from mark.files import write_json, write_jsonl
+from mark.files import write_jsonl
 from mark.models.loading import load_entry
 from mark.rlhf import RlhfInputs, train_policy
 from mark.rlhf.gathering import Gathering, offered_questions
 from mark.rlhf.plan import plan_text
 from mark.rlhf.policy import load_policy
 from mark.rlhf.preferences import FromSamples, PreferenceLedger
-from mark.rlhf.sampling import Sampled
 from mark.rlhf.validation import Validation, ValidationCallback
-from mark.train import train
 from tests.rlhf.small import rlhf_settings
 from tests.rlhf.test_feedback import row as inbox_row
-from tests.train.small import make_inputs, settings
-
-
-@pytest.fixture(scope="module")
-def inputs(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> RlhfInputs:
-    """A project after eval: data, a fine-tuned entry, eval's calibration, accepted feedback."""
-    root = tmp_path_factory.mktemp("project")
-    source = make_inputs(root, tiny_llama_dir)
-    train(source, settings(max_steps=2), 7, root / "models/tiny_lora", confirmed=True)
-    for split in ("train", "val"):
-        source_file = root / f"data/{split}.jsonl"
-        source_file.rename(root / f"data/{split}_sft.jsonl")
-    used = Calibrations(
-        entry="tiny_lora", base="tiny", question_ids=["val-100", "val-101", "hw"], thresholds={}
-    )
-    write_json(root / "reports/eval/tiny_lora/calibration.json", used.model_dump())
-    write_jsonl(root / "data/feedback_accepted.jsonl", [])
-    return RlhfInputs(
-        data=root / "data", sft=root / "models/tiny_lora", feedback=root / "data/feedback_accepted.jsonl",
-        handwritten_test=root / "data/handwritten_test.jsonl",
-        calibration=root / "reports/eval/tiny_lora/calibration.json", embedder=root / "models/embedder",
-        checkpoints=root / ".ckpt", plots=root / "plots/train",
-    )  # fmt: skip
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random model gives no pair: one right and one empty word stand in for what it would sample."""
-
-    def drawn(self: Any, number: int, tasks: Any, model: Any, tokenizer: Any) -> Any:
-        return [[Sampled((1,), t.golds[0], False), Sampled((1,), "none", False)] for t in tasks]
-
-    monkeypatch.setattr(Gathering, "_draw", drawn)
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -98,6 +62,8 @@ def test_both_arms_become_entries(inputs: RlhfInputs, answers: None, tmp_path: P
     assert (ledger.answers.sampled, ledger.pairs) == (8, 4)
     assert not list(inputs.checkpoints.glob("*"))
     assert str(inputs.data.parent) not in (out / "entry.json").read_text()
+    for path in (*out.iterdir(), *control.iterdir()):  # off: no trace of a reward model
+        assert b"reward_model" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("method", ["dpo", "grpo"])

@@ -47,7 +47,7 @@ def trained(entry: Path, method: str, folder: Path) -> tuple[Any, Any]:
         model, tokenizer, settings, Steps.of(settings, len(rows)), folder, 3, bf16=False, use_cpu=True
     )
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    trainer = build_trainer(setup, rows, lambda task, text, cut_off: sum(map(ord, text)) % 7 / 7)
+    trainer = build_trainer(setup, rows, lambda answers: [sum(map(ord, a.text)) % 7 / 7 for a in answers])
     assert {n for n, w in model.named_parameters() if w.requires_grad} == {
         n for n in before if ".default." in n
     }
