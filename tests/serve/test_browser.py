@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,138 +14,15 @@ import yaml
 
 from mark.prompting import REFUSAL
 from mark.rlhf.feedback import read_inbox
-from mark.serve.page import STATIC
 from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS, calibrate_for
-from tests.serve.conftest import TOKEN, Live, StartServer, asking
-from tests.serve.test_documents import PIPELINE, searched_by_words, shelf
+from tests.serve.conftest import TOKEN, StartServer, asking
+from tests.serve.reader import By, Keys, Open, WebDriverWait, chromium, reader
+from tests.serve.test_documents import PIPELINE, shelf
 
-selenium = pytest.importorskip("selenium", reason="make extras installs selenium")
-
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-__all__ = ["shelf"]
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None or DRIVER is None,
-    reason="chromium or chromedriver is missing: apt-get install chromium chromium-driver",
-)
+__all__ = ["chromium", "reader", "shelf"]
 
 PLANTED = "<img src=x onerror=document.title='planted'><script>document.title='planted'</script>"
-OF_OTHERS = {"tabs.css", "experiments.js", "review.js"}  # views of their own may be left out of a server
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER or ""
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server",
-                 "--disable-background-networking", "--window-size=1280,900"):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
-
-
-class Reader:
-    """Someone at the page."""
-
-    def __init__(self, driver: Any, live: Live, shots: Path) -> None:
-        self.driver, self.live, self._shots = driver, live, shots
-
-    def open(self, path: str = "/") -> Reader:
-        self.driver.get(f"{self.live.url}{path}")
-        return self
-
-    def all(self, selector: str) -> list[Any]:
-        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
-
-    def see(self, selector: str, text: str = "") -> Any:
-        """The first visible element with a text, waited for."""
-
-        def found(_: Any) -> Any:
-            return next((one for one in self.all(selector) if one.is_displayed() and text in one.text), None)
-
-        seen = [one.text for one in self.all(selector)]
-        return WebDriverWait(self.driver, 60, 0.1, ignored_exceptions=[_stale()]).until(
-            found, f"{selector} with {text!r} is not seen; there are {seen}"
-        )
-
-    def ask(self, question: str) -> None:
-        self.see("#question").send_keys(question, Keys.ENTER)
-        self.see(".judgement")
-        assert self.see(".asked").text == question
-
-    @property
-    def focused(self) -> Any:
-        return self.driver.switch_to.active_element
-
-    def tab_to(self, label: str) -> list[str]:
-        """Press Tab until a label is reached; each stop must show that it has the focus."""
-        reached: list[str] = []
-        while label not in reached:
-            assert len(reached) < 30, reached
-            self.focused.send_keys(Keys.TAB)
-            stop = self.focused
-            reached.append(stop.get_attribute("aria-label") or stop.get_attribute("id") or stop.text)
-            assert stop.value_of_css_property("outline-style") != "none", reached
-        return reached
-
-    def cdp(self, command: str, **values: Any) -> Any:
-        return self.driver.execute_cdp_cmd(command, values)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def module(self, script: str) -> Any:
-        """The value of an async function's body."""
-        done = (
-            "const done = arguments[0]; (async () => {" + script + "})().then(done, (e) => done(String(e)));"
-        )
-        return self.driver.execute_async_script(done)
-
-    def complaints(self) -> list[str]:
-        """What the console holds, but for files of views that this server lacks."""
-        missing = OF_OTHERS - {path.name for path in STATIC.iterdir()}
-        lines = [f"{entry['level']} {entry['message']}" for entry in self.driver.get_log("browser")]
-        return [line for line in lines if not any(f"/static/{name}" in line for name in missing)]
-
-    def shot(self, name: str) -> None:
-        self.driver.save_screenshot(str(self._shots / f"{name}.png"))
-
-
-def _stale() -> Any:
-    from selenium.common.exceptions import StaleElementReferenceException
-
-    return StaleElementReferenceException
-
-
-Open = Callable[..., Reader]
-
-
-@pytest.fixture
-def reader(chromium: Any, start: StartServer, make_root: Any, tmp_path: Path) -> Iterator[Open]:
-    """Someone at the page of a server: `reader(live)`, or `reader(models=[...], **settings)` for one of its own."""
-    shots = Path(os.environ.get("MARK_SCREENSHOTS") or tmp_path / "shots")
-    shots.mkdir(parents=True, exist_ok=True)
-    chromium.get_log("browser")
-
-    def begin(live: Live | None = None, models: tuple[str, ...] = (), **settings: Any) -> Reader:
-        if live is None:
-            live = start(root=searched_by_words(make_root(list(models))), **settings)
-        return Reader(chromium, live, shots)
-
-    yield begin
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chromium.get("about:blank")
 
 
 def test_an_answer_with_its_source_is_rated_edited_and_remembered(reader: Open) -> None:
@@ -293,7 +167,7 @@ def test_a_page_that_cannot_be_drawn_is_one_line(reader: Open) -> None:
 def test_an_upload_is_read_and_nothing_in_it_becomes_markup(
     reader: Open, start: StartServer, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted in a file's name, a title, a document's text, a question, an edit: each shows as text."""
+    """Planted in a file's name, a title, a document's text, a question: each shows as text."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (shelf / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=shelf, check=True)
@@ -332,14 +206,22 @@ def planted_pdf(path: Path) -> None:
     canvas.save()
 
 
-def test_uploads_that_are_off_say_how_to_turn_them_on(reader: Open, tmp_path: Path) -> None:
+def test_uploads_that_are_off_say_how_to_turn_them_on(reader: Open) -> None:
     page = reader().open()
-    path = tmp_path / "garden.pdf"
-    planted_pdf(path)
-    page.all("#upload-file")[0].send_keys(str(path))
+    page.see("#documents-list", "Lease")
+    page.run("""
+        const held = new DataTransfer();
+        held.items.add(new File(["%PDF-1.7"], "garden.pdf", { type: "application/pdf" }));
+        for (const kind of ["dragover", "drop"]) {
+          const event = new DragEvent(kind, { dataTransfer: held, bubbles: true, cancelable: true });
+          document.querySelector("main").dispatchEvent(event);
+          if (!event.defaultPrevented) throw new Error(`${kind} is left to the browser`);
+        }
+    """)
     line = page.see(".uploads .fault").text
     page.shot("uploads-off")
     assert line.startswith("no uploads here; run `mark params corpus=folder serve.allow_upload=true`")
+    assert "garden.pdf" in page.see(".uploads").text and not page.all(".dropping")
 
 
 def test_a_refused_file_says_why(reader: Open, start: StartServer, shelf: Path, tmp_path: Path) -> None:
@@ -366,9 +248,12 @@ def test_the_token_is_asked_for_and_kept_for_the_tab(reader: Open) -> None:
     page.see("#documents-list", "Lease")
     assert not page.see("#question").get_attribute("disabled")
     page.ask(QUESTIONS[2])
+    with page.live.client() as client:
+        reviewing = "/v1/feedback/review" in client.get("/openapi.json").json()["paths"]
+    assert page.all("#tab-review")[0].is_displayed() is reviewing
     page.open()
     page.see("#documents-list", "Lease")
-    assert not page.see("#documents").find_elements(By.ID, "token")
+    assert not page.all("#token-form")[0].is_displayed()
     assert TOKEN not in page.driver.current_url and TOKEN not in page.run(
         "return JSON.stringify(localStorage)"
     )
@@ -381,6 +266,7 @@ def test_narrow_screens_need_no_sideways_scroll(reader: Open, width: int) -> Non
     page.cdp("Emulation.setDeviceMetricsOverride", width=width, height=780, deviceScaleFactor=1, mobile=True)
     page.open().ask(QUESTIONS[2])
     assert page.run("return innerWidth") == width
+    page.run("document.getElementById('tab-review').hidden = false")
     assert page.run("return document.documentElement.scrollWidth") <= width
     assert page.see("#ask").rect["x"] + page.see("#ask").rect["width"] <= width
     page.shot(f"width-{width}")

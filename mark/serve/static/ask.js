@@ -71,10 +71,13 @@ export function askBox(api, showSource, past) {
     }
   }
 
+  /** Ask and Cancel take turns; the focus goes along, since a hidden button would lose it. */
   function busy(on) {
     area.setAttribute("aria-busy", String(on));
-    byId("ask").disabled = on;
+    const gone = document.activeElement === byId(on ? "ask" : "cancel");
+    byId("ask").hidden = on;
     byId("cancel").hidden = !on;
+    if (gone) (on ? byId("cancel") : question).focus();
   }
 
   return show;
