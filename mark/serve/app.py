@@ -26,9 +26,9 @@ from mark.serve.ingesting import IngestQueue
 from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
-from mark.serve.page import PageFile, page_files, page_router
 from mark.serve.pool import PipelinePool
 from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, allowed_hosts
+from mark.serve.web_page import WebFile, web_files, web_router
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +57,16 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
         place: Where and for whom.
         settings: Section `serve`.
     """
-    metrics, page = Metrics(), page_files()
+    metrics, web = Metrics(), web_files()
     body = BodyLimit(settings.max_body_kb << 10, settings.read_timeout_s)
     upload = BodyLimit((settings.max_upload_mb << 20) + _ENVELOPE, settings.timeout_s)
-    limited = BodyLimits(_inner(place, settings, metrics, page), body, {("POST", "/v1/documents"): upload})
+    limited = BodyLimits(_inner(place, settings, metrics, web), body, {("POST", "/v1/documents"): upload})
     hosts = allowed_hosts(place.host, settings.allowed_hosts)
-    guarded = Guard(limited, place.token, hosts, OPEN_PATHS | page.keys())
-    return Observer(SecureHeaders(guarded, revalidated=frozenset(page)), metrics)
+    guarded = Guard(limited, place.token, hosts, OPEN_PATHS | web.keys())
+    return Observer(SecureHeaders(guarded, revalidated=frozenset(web)), metrics)
 
 
-def _inner(place: Place, settings: Serve, metrics: Metrics, page: Mapping[str, PageFile]) -> FastAPI:
+def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, WebFile]) -> FastAPI:
     background = _Background(place.root, settings, metrics)
     app = FastAPI(
         title="MARK",
@@ -77,7 +77,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, page: Mapping[str, P
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     add_handlers(app)
-    app.include_router(page_router(page))
+    app.include_router(web_router(web))
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from mark.serve.page import STATIC
+from mark.serve.web_page import STATIC
 from tests.serve.conftest import Live, StartServer
 from tests.serve.test_documents import searched_by_words
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mark.serve.page import STATIC, page_files
 from mark.serve.security import SECURITY_HEADERS
+from mark.serve.web_page import STATIC, web_files
 from tests.conftest import ROOT
 from tests.serve.conftest import TOKEN, StartServer
 
@@ -95,10 +95,10 @@ def test_other_names_are_unknown(start: StartServer, path: str) -> None:
 def test_a_changed_folder_does_not_change_a_running_page(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>one")
     (tmp_path / "notes.py").write_text("secret = 1")
-    files = page_files(tmp_path)
+    files = web_files(tmp_path)
     (tmp_path / "index.html").write_text("<p>two")
     assert set(files) == {"/", "/static/index.html"} and files["/"].content == b"<p>one"
-    assert page_files(tmp_path)["/"].etag != files["/"].etag
+    assert web_files(tmp_path)["/"].etag != files["/"].etag
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -21,7 +21,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class PageFile:
+class WebFile:
     """One file of the page."""
 
     content: bytes
@@ -29,7 +29,7 @@ class PageFile:
     etag: str
 
 
-def page_files(folder: Path = STATIC) -> dict[str, PageFile]:
+def web_files(folder: Path = STATIC) -> dict[str, WebFile]:
     """The page's files by the path that a browser asks for.
 
     Args:
@@ -42,11 +42,11 @@ def page_files(folder: Path = STATIC) -> dict[str, PageFile]:
     return {HOME: found["/static/index.html"], **found}
 
 
-def page_router(files: Mapping[str, PageFile]) -> APIRouter:
+def web_router(files: Mapping[str, WebFile]) -> APIRouter:
     """A route for each file: no text of a client is looked up.
 
     Args:
-        files: What `page_files` read.
+        files: What `web_files` read.
     """
     routes = APIRouter()
     for path, file in files.items():
@@ -54,12 +54,12 @@ def page_router(files: Mapping[str, PageFile]) -> APIRouter:
     return routes
 
 
-def _read(path: Path) -> PageFile:
+def _read(path: Path) -> WebFile:
     content = path.read_bytes()
-    return PageFile(content, _TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    return WebFile(content, _TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-def _sender(file: PageFile) -> Callable[[Request], Awaitable[Response]]:
+def _sender(file: WebFile) -> Callable[[Request], Awaitable[Response]]:
     headers = {"etag": file.etag}
 
     async def send(request: Request) -> Response:
