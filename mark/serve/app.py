@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
 from mark.serve.pool import PipelinePool
-from mark.serve.security import Guard, SecureHeaders, allowed_hosts
+from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, allowed_hosts
+from mark.serve.web_page import WebFile, web_files, web_router
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +57,16 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
         place: Where and for whom.
         settings: Section `serve`.
     """
-    metrics = Metrics()
+    metrics, web = Metrics(), web_files()
     body = BodyLimit(settings.max_body_kb << 10, settings.read_timeout_s)
     upload = BodyLimit((settings.max_upload_mb << 20) + _ENVELOPE, settings.timeout_s)
-    limited = BodyLimits(_inner(place, settings, metrics), body, {("POST", "/v1/documents"): upload})
-    guarded = Guard(limited, place.token, allowed_hosts(place.host, settings.allowed_hosts))
-    return Observer(SecureHeaders(guarded), metrics)
+    limited = BodyLimits(_inner(place, settings, metrics, web), body, {("POST", "/v1/documents"): upload})
+    hosts = allowed_hosts(place.host, settings.allowed_hosts)
+    guarded = Guard(limited, place.token, hosts, OPEN_PATHS | web.keys())
+    return Observer(SecureHeaders(guarded, revalidated=frozenset(web)), metrics)
 
 
-def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
+def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, WebFile]) -> FastAPI:
     background = _Background(place.root, settings, metrics)
     app = FastAPI(
         title="MARK",
@@ -75,6 +77,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     add_handlers(app)
+    app.include_router(web_router(web))
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))

@@ -13,6 +13,7 @@ from mark.serve.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_PAGE = "/static/"
 
 
 class Observer:
@@ -41,6 +42,7 @@ class Observer:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, str(status)).inc()
-            level = logging.DEBUG if route in _QUIET else logging.INFO
+            quiet = route in _QUIET or route.startswith(_PAGE)
+            level = logging.DEBUG if quiet else logging.INFO
             took = (time.perf_counter() - started) * 1000
             log.log(level, "%s %s %s %d %.0f ms", name, scope["method"], route, status, took)

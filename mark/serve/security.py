@@ -77,15 +77,22 @@ def check_bind(host: str, token: str | None) -> None:
 class Guard:
     """Refuses foreign hosts, foreign origins and requests without the token, before anything is read."""
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        hosts: frozenset[str] | None,
+        open_paths: frozenset[str] = OPEN_PATHS,
+    ) -> None:
         """Wrap an application.
 
         Args:
             app: What is guarded.
             token: None: none is asked for.
             hosts: Allowed names in a Host header, without port; None = any.
+            open_paths: Answered without a token: OPEN_PATHS and the page's files, which hold no data.
         """
-        self._app, self._hosts = app, hosts
+        self._app, self._hosts, self._open = app, hosts, open_paths
         self._digest = None if token is None else _digest(token.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +115,7 @@ class Guard:
             return ApiError(403, "requests of other web sites are refused", "origin")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return ApiError(403, "requests of other web sites are refused", "origin")
-        if self._digest is None or path in OPEN_PATHS or self._knows(headers.getlist("authorization")):
+        if self._digest is None or path in self._open or self._knows(headers.getlist("authorization")):
             return None
         return ApiError(
             401,
@@ -128,20 +135,27 @@ class Guard:
 class SecureHeaders:
     """Puts the security headers on every response, errors too; no CORS header is ever sent."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
-        self._app = app
-        self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+    def __init__(self, app: ASGIApp, revalidated: frozenset[str] = frozenset()) -> None:
+        """Wrap an application.
+
+        Args:
+            app: Its responses carry the headers.
+            revalidated: Paths that hold no data: a browser may keep them, and asks whether they have changed.
+        """
+        self._app, self._revalidated = app, revalidated
+        self._headers = _encoded(SECURITY_HEADERS)
+        self._page_headers = _encoded(SECURITY_HEADERS | {"cache-control": "no-cache"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
+        headers = self._page_headers if scope.get("path") in self._revalidated else self._headers
 
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [
                     pair for pair in message["headers"] if pair[0].decode().lower() not in SECURITY_HEADERS
                 ]
-                message["headers"] = [*kept, *self._headers]
+                message["headers"] = [*kept, *headers]
             await send(message)
 
         await self._app(scope, receive, send_secured if scope["type"] == "http" else send)
@@ -165,6 +179,10 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def _digest(text: bytes) -> bytes:

@@ -35,13 +35,20 @@ PIPELINE = {
 @pytest.fixture
 def shelf(make_root: Any, three_pdfs: Path) -> Path:
     """A project of one's own PDFs, without DVC."""
-    root: Path = make_root([])
+    root = searched_by_words(make_root([]))
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["corpus"] |= {"source": "folder", "documents": []}
     params["ingest"] |= {"chunk_tokens": 250, "workers": 1}
-    params["retrieval"] |= {"dense_weight": 0.0, "late_weight": 0.0}  # by words: the embedder is random
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(three_pdfs, root / "data/pdfs")
+    return root
+
+
+def searched_by_words(root: Path) -> Path:
+    """Without vectors: the embedder is random."""
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["retrieval"] |= {"dense_weight": 0.0, "late_weight": 0.0}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
     return root
 
 

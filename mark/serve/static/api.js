@@ -1,0 +1,115 @@
+// Calls of this page's own server. Each failure is an Error with one line to show.
+
+import { readEvents } from "./events.js";
+import { Kept } from "./storage.js";
+
+const token = new Kept(() => sessionStorage, "mark.token");
+const UNREACHABLE = "The server cannot be reached. Is `mark serve` still running?";
+
+/** A call that failed: its message is one line, `status` is 0 where no answer came. */
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const api = {
+  /** Fires `token`: a call was refused for want of the right token. */
+  events: new EventTarget(),
+
+  get hasToken() {
+    return token.value !== null;
+  },
+
+  /** Send this token from now on; null forgets it. */
+  useToken(value) {
+    token.set(value);
+  },
+
+  async get(path, signal) {
+    return (await call("GET", path, { signal })).json();
+  },
+
+  async post(path, body) {
+    return (await send(path, body)).json();
+  },
+
+  async blob(path) {
+    return (await this.file(path)).blob();
+  },
+
+  /** The response itself, for a body with telling headers. */
+  async file(path, signal) {
+    return call("GET", path, { signal });
+  },
+
+  /** The server-sent events of a POST, each parsed. */
+  async *stream(path, body, signal) {
+    const response = await send(path, body, signal);
+    for await (const event of readEvents(response.body)) {
+      if (event.error) throw new ApiError(event.error.message, response.status);
+      yield event;
+    }
+  },
+
+  /**
+   * Send a file as the multipart field `file`.
+   * @param {(share: number) => void} progress Called with 0 to 1.
+   */
+  upload(path, file, progress) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", path);
+      for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+      request.upload.addEventListener("progress", (event) => {
+        if (event.lengthComputable) progress(event.loaded / event.total);
+      });
+      request.addEventListener("error", () => reject(new ApiError(UNREACHABLE, 0)));
+      request.addEventListener("load", () => {
+        if (request.status < 300) resolve(JSON.parse(request.responseText));
+        else reject(refused(request.status, request.responseText));
+      });
+      const form = new FormData();
+      form.append("file", file);
+      request.send(form);
+    });
+  },
+};
+
+function send(path, body, signal) {
+  return call("POST", path, {
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json" },
+    signal,
+  });
+}
+
+async function call(method, path, { headers = {}, body, signal }) {
+  let response;
+  try {
+    response = await fetch(path, { method, headers: { ...headers, ...authorization() }, body, signal });
+  } catch (fault) {
+    throw fault.name === "AbortError" ? fault : new ApiError(UNREACHABLE, 0);
+  }
+  if (!response.ok) throw refused(response.status, await response.text());
+  return response;
+}
+
+function authorization() {
+  return token.value === null ? {} : { authorization: `Bearer ${token.value}` };
+}
+
+function refused(status, body) {
+  if (status === 401) {
+    api.events.dispatchEvent(new CustomEvent("token", { detail: { wrong: token.value !== null } }));
+    return new ApiError("The token is missing or wrong: enter it above.", status);
+  }
+  let message = `The server answered ${status} without a reason.`;
+  try {
+    message = JSON.parse(body).error.message;
+  } catch {
+    // Something between here and the server answered: the status is all there is to tell.
+  }
+  return new ApiError(message, status);
+}
