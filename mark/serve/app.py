@@ -20,6 +20,7 @@ from mark.serve.batching import Batcher
 from mark.serve.completions import Completions
 from mark.serve.documents import DocumentShelf
 from mark.serve.errors import ErrorBody, add_handlers
+from mark.serve.experiments import experiments_router
 from mark.serve.feedback import feedback_router
 from mark.serve.health import health_router
 from mark.serve.ingesting import IngestQueue
@@ -78,6 +79,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
+    app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     return app
 
