@@ -28,6 +28,7 @@ from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
 from mark.serve.pool import PipelinePool
+from mark.serve.review import ReviewDesk
 from mark.serve.security import Guard, SecureHeaders, allowed_hosts
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
+    app.include_router(ReviewDesk(place.root, place.token is not None).router())
     app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     return app
