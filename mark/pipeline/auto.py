@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _CELL = CELLS["tuned_retrieval"]  # the cell of the grid that serving is
 _FAULTS = (RuntimeError, MemoryError)  # a GPU out of memory is a RuntimeError
 Proposed = tuple[Answerer, Proposal]  # who answers, and what
-_LOADING = RLock()  # transformers patches its own classes while it loads: two threads leave them patched
+LOADING = RLock()  # transformers patches its own classes while it loads: two threads leave them patched
 
 
 class AutoPipeline:
@@ -85,7 +85,7 @@ class AutoPipeline:
         read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
         left = iter(candidates(self._serve, self._root, model))
         self._next: Callable[[], Answerer] = lambda: working(left, self._root, limits, dtype)
-        with _LOADING:
+        with LOADING:
             self._answerer = self._next()
             self._documents = self._open()
 
@@ -151,7 +151,7 @@ class AutoPipeline:
             return
         log.info("the documents have changed: opening them again")
         try:
-            with _LOADING:
+            with LOADING:
                 self._documents = self._open()
         except MarkError as fault:
             log.warning("answering from the documents as they were: %s", first_line(fault))
@@ -178,7 +178,7 @@ class AutoPipeline:
                 self._may_fail(fault)
                 if not _out_of_memory(fault) and self._works():
                     return self._extract(asked)
-                with _LOADING:
+                with LOADING:
                     self._answerer = self._next()
 
     def _may_fail(self, fault: BaseException) -> None:

@@ -20,6 +20,7 @@ from mark.serve.batching import Batcher
 from mark.serve.completions import Completions
 from mark.serve.documents import DocumentShelf
 from mark.serve.errors import ErrorBody, add_handlers
+from mark.serve.experiments import experiments_router
 from mark.serve.feedback import feedback_router
 from mark.serve.health import health_router
 from mark.serve.ingesting import IngestQueue
@@ -27,6 +28,7 @@ from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
 from mark.serve.pool import PipelinePool
+from mark.serve.review import ReviewDesk
 from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, allowed_hosts
 from mark.serve.web_page import WebFile, web_files, web_router
 
@@ -81,6 +83,8 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
+    app.include_router(ReviewDesk(place.root, place.token is not None).router())
+    app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     return app
 

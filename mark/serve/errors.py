@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -69,6 +71,11 @@ def of_pipeline(fault: MarkError) -> ApiError:
     log.error("cannot answer: %s", fault)
     status = 500 if isinstance(fault, ConfigError) else 503
     return ApiError(status, "this server cannot answer at present; its log says why", "unavailable")
+
+
+def told(fault: MarkError, root: Path) -> str:
+    """The library's sentence for clients: paths as the project names them, not where it lies."""
+    return str(fault).replace(f"{root}{os.sep}", "")
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -15,7 +15,7 @@ from mark.serve.schema import AUTO
 
 log = logging.getLogger(__name__)
 
-_Signature = tuple[int, int, int] | None  # inode, size, time of change; None: no such file
+Signature = tuple[int, int, int] | None  # inode, size, time of change; None: no such file
 
 
 class PipelinePool:
@@ -33,7 +33,7 @@ class PipelinePool:
             keep: `serve.models_in_memory`.
         """
         self._root, self._keep = root, keep
-        self._loaded: OrderedDict[str, tuple[_Signature, AutoPipeline]] = OrderedDict()
+        self._loaded: OrderedDict[str, tuple[Signature, AutoPipeline]] = OrderedDict()
         self._lock = Lock()
 
     @property
@@ -85,14 +85,18 @@ class PipelinePool:
                     log.info("%s was replaced: %s answers", name, fresh[1].model)
         return replaced
 
-    def _load(self, name: str) -> tuple[_Signature, AutoPipeline]:
+    def _load(self, name: str) -> tuple[Signature, AutoPipeline]:
         seen = self._signature(name)  # before loading: a change meanwhile is loaded again
         return seen, AutoPipeline(self._root, None if name == AUTO else name)
 
-    def _signature(self, name: str) -> _Signature:
-        path = self._root / (CHAMPION if name == AUTO else MODELS / name / ADAPTER)
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+    def _signature(self, name: str) -> Signature:
+        return file_signature(self._root / (CHAMPION if name == AUTO else MODELS / name / ADAPTER))
+
+
+def file_signature(path: Path) -> Signature:
+    """What changes with a file's content, without reading it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
