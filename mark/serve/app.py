@@ -26,6 +26,7 @@ from mark.serve.ingesting import IngestQueue
 from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
+from mark.serve.page_images import PageImages
 from mark.serve.pool import PipelinePool
 from mark.serve.security import Guard, SecureHeaders, allowed_hosts
 
@@ -79,6 +80,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics) -> FastAPI:
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
+    app.include_router(PageImages(place.root).router())
     return app
 
 
