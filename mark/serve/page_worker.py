@@ -55,16 +55,14 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import pypdfium2
     from pypdfium2 import raw
 
-    index = job["pages"][0] - 1
+    index, reader = job["pages"][0] - 1, _module(job["reader"])
     try:
-        document = pypdfium2.PdfDocument(job["path"], password=job["password"])
-        if document.get_formtype() != raw.FORMTYPE_NONE:
-            document.init_forms()
-        marks = _passage_boxes(job, index)
-        page = document[index]
+        marks = _passage_boxes(job, reader, index)
+        # Fields become part of the page, or they would be drawn over the mark.
+        page, _ = reader._with_fields(_opened(job), raw, index)
         for mode, colour in _LAYERS if marks else ():
             page.insert_obj(_path(marks, mode, colour, raw))
-        image = page.render(scale=_scale(page.get_size(), job["width"])).to_pil()
+        image = page.render(scale=_scale(page.get_size(), job["width"]), may_draw_forms=False).to_pil()
     except pypdfium2.PdfiumError as fault:
         yield {"kind": "fault", "code": "corrupt", "detail": str(fault)}
         return
@@ -72,6 +70,17 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     image.save(stream, "PNG")
     picture = base64.b64encode(stream.getvalue()).decode("ascii")
     yield {"kind": "page", "page": index + 1, "found": bool(marks), "image": picture}
+
+
+def _opened(job: dict[str, Any]) -> Any:
+    """The document, with looks for the fields that the file gives without them."""
+    import pypdfium2
+    from pypdfium2 import raw
+
+    document = pypdfium2.PdfDocument(job["path"], password=job["password"])
+    if document.get_formtype() != raw.FORMTYPE_NONE:
+        document.init_forms()
+    return document
 
 
 def _scale(size: tuple[float, float], width: int) -> float:
@@ -97,20 +106,15 @@ def _path(boxes: Sequence[Box], mode: bytes, colour: tuple[int, ...], raw: Any) 
     return pypdfium2.PdfObject(path)
 
 
-def _passage_boxes(job: dict[str, Any], index: int) -> list[Box]:
+def _passage_boxes(job: dict[str, Any], reader: Any, index: int) -> list[Box]:
     """Boxes of the passage in the page's own space, a printed line each; empty: it is not on the page.
 
     The characters are counted on a page that stands upright, as the reader counts them, in a second
     document: the one that is drawn stays as it is.
     """
-    import pypdfium2
     from pypdfium2 import raw
 
-    reader = _module(job["reader"])
-    document = pypdfium2.PdfDocument(job["path"], password=job["password"])
-    if document.get_formtype() != raw.FORMTYPE_NONE:
-        document.init_forms()
-    text_page, text, turns = _upright(reader, document, raw, index)
+    text_page, text, turns = _upright(reader, _opened(job), raw, index)
     indices = _indices(text, job)
     boxes = [mark.box for mark in _marks(text_page, raw, indices)]
     for degrees, page_box in reversed(turns):
