@@ -176,10 +176,7 @@ def draw(path: Path, wanted: Wanted, root: Path) -> Picture:
         ApiError: 409 where the file is no longer what was ingested, 422 where its page cannot be drawn.
     """
     page = wanted.page
-    if sha256_file(path) != page.doc_id:
-        raise ApiError(
-            409, f"{path.name} has changed since it was ingested; run `dvc repro ingest`", "document_changed"
-        )
+    _check_unchanged(path, page)
     settings = load_section(Ingest, "ingest", root / PARAMS)
     limits = settings.model_copy(
         update={
@@ -218,7 +215,22 @@ def _file(root: Path, page: Page) -> Path:
         for path in list_pdfs(root / folder):
             if path.stem == page.document:
                 return path
-    raise ApiError(
+    raise _gone(page)
+
+
+def _check_unchanged(path: Path, page: Page) -> None:
+    try:
+        found = sha256_file(path)
+    except OSError:
+        raise _gone(page) from None
+    if found != page.doc_id:
+        raise ApiError(
+            409, f"{path.name} has changed since it was ingested; run `dvc repro ingest`", "document_changed"
+        )
+
+
+def _gone(page: Page) -> ApiError:
+    return ApiError(
         409, f"the PDF of {page.document!r} is not in {RAW}; `dvc pull` or `dvc repro corpus` brings it back",
         "document_gone",
     )  # fmt: skip
