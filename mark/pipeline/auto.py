@@ -31,6 +31,7 @@ from mark.models.faults import first_line
 from mark.pipeline.answer import Answer, Context, Seconds
 from mark.pipeline.checking import Checked, QuoteCheck
 from mark.pipeline.choice import Answerer, Limits, candidates, without_model, working
+from mark.pipeline.disclosure import InstructionGuard
 from mark.pipeline.documents import Documents
 from mark.pipeline.draft import Draft, Listener
 from mark.pipeline.journal import Journal
@@ -130,10 +131,10 @@ class AutoPipeline:
             marks = [time.perf_counter()]
             asked = self._documents.contexts_for(texts, self._retrieval.top_k)
             marks.append(time.perf_counter())
-            draft = None if listener is None else Draft(self._check_of(asked[0].contexts or ()), listener)
+            draft = None if listener is None else self._draft(asked[0], listener)
             proposals = self._propose(asked, draft)
             marks.append(time.perf_counter())
-            checked = [self._decide(*proposed) for proposed in proposals]
+            checked = [self._decide(*one) for one in zip(texts, proposals, strict=True)]
             if draft is not None:
                 draft.finish(proposals[0][1].text)
             marks.append(time.perf_counter())
@@ -228,15 +229,29 @@ class AutoPipeline:
         answers = [from_generation(*one) for one in zip(asked, requests, found, strict=True)]
         return [(self._answerer, answer) for answer in answers]
 
-    def _decide(self, used: Answerer, proposal: Proposal) -> tuple[Decision, Checked]:
+    def _decide(self, question: str, proposed: Proposed) -> tuple[Decision, Checked]:
+        used, proposal = proposed
         decision = decide(proposal, used.calibration)
+        shown = [passage.chunk_id for passage in proposal.passages]
+        if not decision.refused and self._guard_of(question, shown).discloses(decision.text):
+            decision = Decision(REFUSAL, True, decision.probability)
         if decision.refused:
             return decision, Checked(decision.text, [], supported=False, removed=0)
-        checked = self._check_of([p.chunk_id for p in proposal.passages]).check(decision.text)
+        checked = self._check_of(shown).check(decision.text)
         if checked.removed == 0 or any(char.isalnum() for char in checked.text):
             return decision, checked
         # nothing but invented quotations
         return Decision(REFUSAL, True, decision.probability), Checked(REFUSAL, [], False, checked.removed)
+
+    def _draft(self, asked: Question, listener: Listener) -> Draft:
+        shown = asked.contexts or ()
+        return Draft(self._check_of(shown), self._guard_of(asked.question, shown), listener)
+
+    def _guard_of(self, question: str, chunk_ids: Sequence[str]) -> InstructionGuard:
+        chunks = [self._documents.retriever.chunks[i] for i in chunk_ids]
+        return InstructionGuard(
+            [question, *(text for chunk in chunks for text in (chunk.heading, chunk.text))]
+        )
 
     def _check_of(self, chunk_ids: Sequence[str]) -> QuoteCheck:
         chunks = self._documents.retriever.chunks

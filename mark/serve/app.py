@@ -27,6 +27,7 @@ from mark.serve.ingesting import IngestQueue
 from mark.serve.limits import BodyLimit, BodyLimits
 from mark.serve.metrics import Metrics
 from mark.serve.observing import Observer
+from mark.serve.page_images import PageImages
 from mark.serve.pool import PipelinePool
 from mark.serve.review import ReviewDesk
 from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, allowed_hosts
@@ -86,6 +87,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     app.include_router(ReviewDesk(place.root, place.token is not None).router())
     app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
+    app.include_router(PageImages(place.root).router())
     return app
 
 

@@ -10,6 +10,7 @@ import pytest
 from mark.answering.quotes import fold
 from mark.files import iter_jsonl, read_jsonl
 from mark.pipeline.checking import REMOVED, QuoteCheck, settled
+from mark.pipeline.disclosure import InstructionGuard
 from mark.pipeline.draft import Draft
 from mark.pipeline.pages import PageTexts
 from mark.records import Chunk, Page
@@ -78,7 +79,7 @@ def test_of_1000_answers_with_planted_fakes_none_is_shown(
         checked = check.check(answer)
         shown += fold(fake) in fold(checked.text) or any(fold(fake) in fold(q.text) for q in checked.quotes)
         told: list[str] = []
-        draft = Draft(check, told.append)
+        draft = Draft(check, InstructionGuard([]), told.append)
         for end in range(1, len(answer) + 1):
             draft.hear(answer[:end])
         draft.finish(answer)

@@ -1,0 +1,195 @@
+"""Requests for pictures of pages: what is refused, bombs, limits, the cache."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pikepdf
+import psutil
+import pytest
+from PIL import Image
+
+from mark.serve import page_images
+from mark.serve.page_images import Picture, PictureCache
+from tests.serve.bombs import zeros
+from tests.serve.conftest import TOKEN, StartServer
+from tests.serve.pages import Shelve, get, oven, shelve
+
+__all__ = ["oven", "shelve"]
+
+NAMES = [
+    "nobody", "..%2F..%2Fparams.yaml", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..", "oven.pdf", "oven%00", "OVEN",
+    "data%5Craw%5Coven", "%0d%0aX-Evil%3A1", "%ff%fe", "x" * 3000,
+]  # fmt: skip
+
+
+def test_unknown_documents_are_404(start: StartServer, shelve: Shelve, oven: Path) -> None:
+    live = start(root=shelve(oven), models=())
+    for name in NAMES:
+        found = get(live, name, 0, 5)
+        assert found.status_code == 404 and "x-evil" not in found.headers, name
+        message = found.json()["error"]["message"]
+        assert len(message) < 400 and message.isprintable() and str(live.root) not in message
+
+
+BAD: list[tuple[dict[str, Any], int, str]] = [
+    ({"page": 2}, 404, "no text was read from a page 2"),
+    ({"page": 0}, 404, "page 0"),
+    ({"page": -1}, 404, "page -1"),
+    ({"page": 10**30}, 404, ""),
+    ({"page": "one"}, 400, "page"),
+    ({"start": 5, "end": 5}, 422, "start 5, end 5"),
+    ({"start": 6, "end": 5}, 422, "send the span of a quote"),
+    ({"end": 100_000}, 422, "no span of this page's"),
+    ({"start": -1}, 400, "start"),
+    ({"end": "x"}, 400, "end"),
+    ({"width": 99}, 400, "width"),
+    ({"width": 2001}, 400, "width"),
+]
+
+
+def test_what_cannot_be_shown_is_said(start: StartServer, shelve: Shelve, oven: Path) -> None:
+    live = start(root=shelve(oven), models=())
+    for query, status, said in BAD:
+        found = get(live, "oven", **({"start": 0, "end": 5} | query))
+        assert found.status_code == status, query
+        message = found.json()["error"]["message"]
+        assert said in message and "\n" not in message
+
+
+def test_a_file_that_is_gone_or_another_is_409(start: StartServer, shelve: Shelve, oven: Path) -> None:
+    root = shelve(oven)
+    live = start(root=root, models=(), token=TOKEN)
+    assert get(live, "oven", 0, 5).status_code == 200
+    assert (
+        httpx.get(f"{live.url}/v1/documents/oven/pages/1.png?start=0&end=5", trust_env=False).status_code
+        == 401
+    )
+    (root / "data/raw/oven.pdf").write_bytes(oven.read_bytes() + b"\n")
+    assert get(live, "oven", 0, 6).json()["error"]["code"] == "document_changed"
+    (root / "data/raw/oven.pdf").unlink()
+    for end in (5, 6):  # the first lies in the cache
+        found = get(live, "oven", 0, end)
+        assert (found.status_code, found.json()["error"]["code"]) == (409, "document_gone")
+    (root / "data/pdfs").mkdir(exist_ok=True)
+    shutil.copy(oven, root / "data/pdfs")
+    assert get(live, "oven", 0, 5).status_code == 200
+    (root / "data/pages.jsonl").unlink()
+    found = get(live, "oven", 0, 5)
+    assert found.status_code == 503 and found.headers["retry-after"]
+
+
+def image_bomb(path: Path, source: Path, side: int) -> Path:
+    """A page of text over a black picture of `side` by `side` pixels, a thousandth of that in the file."""
+    with pikepdf.open(source) as pdf:
+        picture = pikepdf.Stream(
+            pdf, b"", Type=pikepdf.Name.XObject, Subtype=pikepdf.Name.Image, Width=side, Height=side,
+            ColorSpace=pikepdf.Name.DeviceRGB, BitsPerComponent=8,
+        )  # fmt: skip
+        picture.write(zeros(3 * side * side >> 20), filter=pikepdf.Name.FlateDecode)
+        pdf.pages[0].add_resource(picture, pikepdf.Name.XObject, pikepdf.Name("/Bomb"))
+        pdf.pages[0].contents_add(b"q 10 0 0 10 300 300 cm /Bomb Do Q")
+        pdf.save(path)
+    return path
+
+
+def test_a_bomb_takes_its_own_process_down(
+    start: StartServer, shelve: Shelve, oven: Path, tmp_path: Path
+) -> None:
+    """2.7 GB once unpacked, in a file that ingest reads well."""
+    bomb = image_bomb(tmp_path / "bomb.pdf", oven, 30_000)
+    assert bomb.stat().st_size < 4 << 20
+    live = start(root=shelve(oven, bomb), models=())
+    before = psutil.Process().memory_info().rss
+    found = get(live, "bomb", 0, 10)
+    assert found.status_code in (200, 422)  # 200: drawn without the picture
+    assert psutil.Process().memory_info().rss - before < 100 << 20
+    assert get(live, "oven", 0, 10).status_code == 200
+
+
+def test_what_takes_too_long_is_stopped(
+    start: StartServer, shelve: Shelve, oven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = start(root=shelve(oven), models=())
+    monkeypatch.setattr(page_images, "_TIMEOUT_S", 0.05)
+    found = get(live, "oven", 0, 10)
+    assert (found.status_code, found.json()["error"]["code"]) == (422, "timeout")
+    monkeypatch.undo()
+    assert get(live, "oven", 0, 10).status_code == 200  # a failure is not kept
+
+
+def test_huge_and_tiny_pages_have_few_pixels(
+    start: StartServer, shelve: Shelve, oven: Path, tmp_path: Path
+) -> None:
+    paths = []
+    for name, box in {"tall": (60, 0, 460, 14_000), "vast": (-1e7, -1e7, 1e7, 1e7)}.items():
+        with pikepdf.open(oven) as pdf:
+            pdf.pages[0].mediabox = pikepdf.Array([int(side) for side in box])
+            pdf.save(tmp_path / f"{name}.pdf")
+        paths.append(tmp_path / f"{name}.pdf")
+    root = shelve(*paths)
+    live = start(root=root, models=())
+    for path in paths:
+        found = get(live, path.stem, 0, 10, width=2000)
+        assert found.status_code == 200
+        size = Image.open(io.BytesIO(found.content)).size
+        assert size[0] * size[1] <= 8_100_000 and max(size) <= 8_001
+
+
+def test_few_are_drawn_at_once(
+    start: StartServer, shelve: Shelve, oven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a picture that was drawn is not drawn again."""
+    live = start(root=shelve(oven), models=())
+    running, most, calls, lock, real = 0, 0, 0, threading.Lock(), page_images.draw
+
+    def counted(*arguments: Any) -> Picture:
+        nonlocal running, most, calls
+        with lock:
+            running, calls = running + 1, calls + 1
+            most = max(most, running)
+        try:
+            time.sleep(0.5)
+            return real(*arguments)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(page_images, "draw", counted)
+    monkeypatch.setattr(page_images, "_WAITING", 2)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda end: get(live, "oven", 0, end), range(5, 13)))
+    refused = [one for one in found if one.status_code == 429]
+    assert most == 2 and refused and all(one.headers["retry-after"] for one in refused)
+    served = [5 + at for at, one in enumerate(found) if one.status_code == 200]
+    assert len(served) == calls and len(served) + len(refused) == 8
+    again = get(live, "oven", 0, served[0])
+    assert again.content == found[served[0] - 5].content and calls == len(served)
+
+
+def test_the_cache_keeps_to_its_bytes() -> None:
+    cache = PictureCache(10)
+
+    def sizes() -> Iterator[int]:
+        for key in "abc":
+            kept = cache.get(key)
+            if kept is not None:
+                yield len(kept.png)
+
+    cache.put("a", Picture(b"1234", True))
+    cache.put("b", Picture(b"1234", True))
+    assert cache.get("a") is not None
+    cache.put("c", Picture(b"1234", True))  # b was asked for the longest ago
+    assert cache.get("b") is None and list(sizes()) == [4, 4] and cache.size == 8
+    cache.put("a", Picture(b"12", False))
+    assert cache.size == 6
+    cache.put("b", Picture(b"x" * 11, True))  # larger than the whole cache
+    assert cache.size == 0 and list(sizes()) == []
