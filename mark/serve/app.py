@@ -30,7 +30,7 @@ from mark.serve.observing import Observer
 from mark.serve.page_images import PageImages
 from mark.serve.pool import PipelinePool
 from mark.serve.review import ReviewDesk
-from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, allowed_hosts
+from mark.serve.security import OPEN_PATHS, Guard, SecureHeaders, Tokens, allowed_hosts
 from mark.serve.web_page import WebFile, web_files, web_router
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,12 @@ class Place:
     Attributes:
         root: The project's root.
         host: The address that the server is bound to.
-        token: None: none is asked for.
+        tokens: Who is let in.
     """
 
     root: Path
     host: str
-    token: str | None
+    tokens: Tokens
 
 
 def create_app(place: Place, settings: Serve) -> ASGIApp:
@@ -65,7 +65,7 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
     upload = BodyLimit((settings.max_upload_mb << 20) + _ENVELOPE, settings.timeout_s)
     limited = BodyLimits(_inner(place, settings, metrics, web), body, {("POST", "/v1/documents"): upload})
     hosts = allowed_hosts(place.host, settings.allowed_hosts)
-    guarded = Guard(limited, place.token, hosts, OPEN_PATHS | web.keys())
+    guarded = Guard(limited, place.tokens, hosts, OPEN_PATHS | web.keys())
     return Observer(SecureHeaders(guarded, revalidated=frozenset(web)), metrics)
 
 
@@ -83,8 +83,8 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     app.include_router(web_router(web))
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
-    app.include_router(feedback_router(place.root, (place.token or "").encode(), metrics))
-    app.include_router(ReviewDesk(place.root, place.token is not None).router())
+    app.include_router(feedback_router(place.root, (place.tokens.ask or "").encode(), metrics))
+    app.include_router(ReviewDesk(place.root, place.tokens != Tokens()).router())
     app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     app.include_router(PageImages(place.root).router())

@@ -21,7 +21,7 @@ from mark.rlhf.feedback import ACCEPTED, INBOX, REJECTED, Reason, Screened, read
 from mark.rlhf.review import Reviewed, Waiting, review, screened_inbox
 from mark.serve.errors import ApiError, told
 from mark.serve.pool import Signature, file_signature
-from mark.serve.security import TOKEN
+from mark.serve.security import REVIEW_TOKEN, TOKEN
 
 Done = TypeVar("Done")
 State = Literal["waiting", "out"]
@@ -153,8 +153,8 @@ class ReviewDesk:
         if not self._has_token:
             raise ApiError(
                 403,
-                f"no reviews without a token; start the server with {TOKEN} in its environment, "
-                "or run `mark feedback review`",
+                f"no reviews without a token; start the server with {REVIEW_TOKEN} or {TOKEN} in its "
+                "environment, or run `mark feedback review`",
                 "no_token",
             )
 

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import ipaddress
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -15,6 +17,8 @@ from mark.errors import ConfigError
 from mark.serve.errors import ApiError, error_response
 
 TOKEN = "MARK_TOKEN"
+REVIEW_TOKEN = "MARK_REVIEW_TOKEN"
+REVIEW_PATHS = frozenset({"/v1/feedback/inbox", "/v1/feedback/review"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # without a token: they tell nothing but up or not
 _MIN_TOKEN = 16
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -34,18 +38,39 @@ SECURITY_HEADERS = {
 }
 
 
-def take_token() -> str | None:
-    """The token of the environment, taken out of it: no process that is started from here inherits it.
+@dataclass(frozen=True)
+class Tokens:
+    """Who is let in.
+
+    Attributes:
+        ask: Everybody's; None: none is asked for.
+        review: The reviewers', who may do all that others may and alone see and decide feedback; None:
+            everybody's token does.
+    """
+
+    ask: str | None = None
+    review: str | None = None
+
+
+def take_tokens() -> Tokens:
+    """The tokens of the environment, taken out of it: no process that is started from here inherits them.
 
     Raises:
-        ConfigError: It is too short to be one.
+        ConfigError: One is too short to be one, or both are the same.
     """
-    token = os.environ.pop(TOKEN, "").strip()
+    tokens = Tokens(_taken(TOKEN), _taken(REVIEW_TOKEN))
+    if tokens.review is not None and tokens.review == tokens.ask:
+        raise ConfigError(f"{REVIEW_TOKEN} is {TOKEN}: make another one, or leave it out")
+    return tokens
+
+
+def _taken(name: str) -> str | None:
+    token = os.environ.pop(name, "").strip()
     if not token:
         return None
     if len(token) < _MIN_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
         raise ConfigError(
-            f"{TOKEN} is no token: at least {_MIN_TOKEN} ASCII characters without a space are needed; "
+            f"{name} is no token: at least {_MIN_TOKEN} ASCII characters without a space are needed; "
             'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
         )
     return token
@@ -80,7 +105,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        token: str | None,
+        tokens: Tokens,
         hosts: frozenset[str] | None,
         open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
@@ -88,12 +113,14 @@ class Guard:
 
         Args:
             app: What is guarded.
-            token: None: none is asked for.
+            tokens: Who is let in.
             hosts: Allowed names in a Host header, without port; None = any.
             open_paths: Answered without a token: OPEN_PATHS and the page's files, which hold no data.
         """
         self._app, self._hosts, self._open = app, hosts, open_paths
-        self._digest = None if token is None else _digest(token.encode())
+        both = [_digest(token.encode()) for token in (tokens.ask, tokens.review) if token is not None]
+        self._known = () if tokens.ask is None else tuple(both)
+        self._reviewers = tuple(both[-1:])  # the reviewers' own token, else everybody's
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 400, 401 or 403."""
@@ -115,7 +142,8 @@ class Guard:
             return ApiError(403, "requests of other web sites are refused", "origin")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return ApiError(403, "requests of other web sites are refused", "origin")
-        if self._digest is None or path in self._open or self._knows(headers.getlist("authorization")):
+        asked = self._reviewers if path in REVIEW_PATHS else self._known
+        if not asked or path in self._open or _knows(asked, headers.getlist("authorization")):
             return None
         return ApiError(
             401,
@@ -123,13 +151,6 @@ class Guard:
             "invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
-
-    def _knows(self, given: list[str]) -> bool:
-        """Compares digests in constant time: neither content nor length of the token shows in it."""
-        assert self._digest is not None
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        right = hmac.compare_digest(_digest(token.strip().encode("utf-8", "replace")), self._digest)
-        return right and scheme.casefold() == "bearer"
 
 
 class SecureHeaders:
@@ -183,6 +204,14 @@ def _name(host: str) -> str:
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _knows(digests: Sequence[bytes], given: list[str]) -> bool:
+    """Compares digests in constant time: neither content nor length of a token shows in it."""
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    found = _digest(token.strip().encode("utf-8", "replace"))
+    right = [hmac.compare_digest(found, digest) for digest in digests]
+    return any(right) and scheme.casefold() == "bearer"
 
 
 def _digest(text: bytes) -> bytes:

@@ -14,7 +14,7 @@ from mark.files import CHUNKS
 from mark.ingest.index import read_index
 from mark.serve.app import Place, create_app
 from mark.serve.limits import patient_protocol
-from mark.serve.security import check_bind, take_token
+from mark.serve.security import check_bind, take_tokens
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,16 @@ def serve(root: Path, settings: Serve) -> None:
         ConfigError: The address needs a token, or cannot be listened on.
         DataError: Nothing was ingested.
     """
-    token = take_token()
-    check_bind(settings.host, token)
+    tokens = take_tokens()
+    check_bind(settings.host, tokens.ask)
     read_index(root / CHUNKS.parent)  # what is missing is said before anything is served
     with bound_socket(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        log.info("serving on http://%s:%d (%s)", shown, port, "with a token" if token else "without a token")
-        make_server(Place(root, settings.host, token), settings).run(sockets=[listener])
+        log.info(
+            "serving on http://%s:%d (%s)", shown, port, "with a token" if tokens.ask else "without a token"
+        )
+        make_server(Place(root, settings.host, tokens), settings).run(sockets=[listener])
 
 
 def make_server(place: Place, settings: Serve) -> uvicorn.Server:

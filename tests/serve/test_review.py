@@ -198,6 +198,25 @@ def test_the_inbox_is_for_whoever_holds_the_token(live: Live) -> None:
     assert accepted(live.root) == []
 
 
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_with_a_token_of_their_own_reviewers_alone_see_the_inbox(
+    start: StartServer, token: str | None
+) -> None:
+    reviewers = "the-reviewers-token-0123456789"
+    live = start(models=(), token=token, review_token=reviewers)
+    with httpx.Client(base_url=live.url, timeout=60, trust_env=False) as client:
+
+        def statuses(given: str | None) -> list[int]:
+            headers = {} if given is None else {"Authorization": f"Bearer {given}"}
+            inbox = client.get("/v1/feedback/inbox", headers=headers)
+            review = client.post("/v1/feedback/review", headers=headers, json={"accept": [], "reject": []})
+            return [one.status_code for one in (inbox, review, client.get("/v1/models", headers=headers))]
+
+        assert statuses(reviewers) == [200, 400, 200]  # an empty review is refused as such
+        assert statuses(TOKEN) == [401, 401, 200]
+        assert statuses(None) == [401, 401, 200 if token is None else 401]
+
+
 def test_a_server_without_a_token_takes_no_reviews(start: StartServer) -> None:
     live = start(models=())
     append_feedback(row(1), live.root)
@@ -206,10 +225,8 @@ def test_a_server_without_a_token_takes_no_reviews(start: StartServer) -> None:
             client.get("/v1/feedback/inbox"),
             client.post("/v1/feedback/review", json={"accept": ["r001"]}),
         ):
-            assert (
-                found.status_code == 403
-                and "start the server with MARK_TOKEN" in found.json()["error"]["message"]
-            )
+            assert found.status_code == 403
+            assert "start the server with MARK_REVIEW_TOKEN or" in found.json()["error"]["message"]
     assert accepted(live.root) == []
 
 

@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from mark.errors import ConfigError, DataError
-from mark.serve.security import SECURITY_HEADERS, check_bind, is_loopback, take_token
+from mark.serve.security import SECURITY_HEADERS, Tokens, check_bind, is_loopback, take_tokens
 from mark.serve.server import bound_socket
 from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS
@@ -183,13 +183,22 @@ def test_addresses_beyond_loopback_need_a_token() -> None:
 
 def test_the_token_leaves_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARK_TOKEN", f" {TOKEN}\n")
-    assert take_token() == TOKEN and "MARK_TOKEN" not in os.environ
-    assert take_token() is None
+    assert take_tokens() == Tokens(TOKEN) and "MARK_TOKEN" not in os.environ
+    assert take_tokens() == Tokens()
     for bad in ("short", "with a space in it, but long", "ümlaut-token-0123456789"):
         monkeypatch.setenv("MARK_TOKEN", bad)
         with pytest.raises(ConfigError, match="at least 16") as fault:
-            take_token()
+            take_tokens()
         assert bad not in str(fault.value)
+
+
+def test_reviewers_have_another_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MARK_TOKEN", "MARK_REVIEW_TOKEN"):
+        monkeypatch.setenv(name, TOKEN)
+    with pytest.raises(ConfigError, match="make another one"):
+        take_tokens()
+    monkeypatch.setenv("MARK_REVIEW_TOKEN", f"{TOKEN}-2")
+    assert take_tokens() == Tokens(None, f"{TOKEN}-2") and "MARK_REVIEW_TOKEN" not in os.environ
 
 
 def test_a_port_in_use_is_one_line() -> None:
