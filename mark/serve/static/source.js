@@ -10,6 +10,12 @@ import { byId, element, pageName } from "./dom.js";
 export function sourceDialog(api) {
   const dialog = byId("source");
   let opened = new AbortController();
+  const area = byId("source-page");
+  const larger = byId("source-larger");
+  larger.addEventListener("click", () => {
+    larger.setAttribute("aria-pressed", String(area.classList.toggle("large")));
+    scrollToMark(area);
+  });
   byId("source-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
@@ -23,14 +29,15 @@ export function sourceDialog(api) {
     const name = `${place.title}, ${pageName(place.label, place.page)}`;
     byId("source-title").textContent = name;
     byId("source-line").textContent = "Drawing the page …";
-    byId("source-page").replaceChildren();
+    area.replaceChildren();
     if (!dialog.open) dialog.showModal();
     try {
       const response = await api.file(imagePath(place), signal);
       const image = await createImageBitmap(await response.blob());
       if (signal.aborted) return;
       byId("source-line").textContent = lineOf(place, response.headers.get("x-highlight"));
-      byId("source-page").replaceChildren(drawn(image, name));
+      area.replaceChildren(drawn(image, name));
+      scrollToMark(area);
     } catch (fault) {
       if (!signal.aborted) byId("source-line").textContent = fault.message;
     }
@@ -46,6 +53,26 @@ function lineOf(place, highlight) {
   if (!place.span) return "One of the pages that the answer was made from.";
   return highlight === "found" ? "The quoted words are marked."
     : `The words could not be marked on this page; look for: “${place.text}”`;
+}
+
+/** A mark far down the page would be out of sight. */
+function scrollToMark(area) {
+  const canvas = area.querySelector("canvas");
+  if (canvas) area.scrollTop = markedRow(canvas) * canvas.clientHeight - area.clientHeight / 4;
+}
+
+/** Where the yellow of the mark begins, as a share of the page's height; 0 where there is none. */
+export function markedRow(canvas) {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  for (let row = 0; row < height; row += 1) {
+    let yellow = 0;
+    for (let at = row * width * 4; at < (row + 1) * width * 4; at += 4) {
+      if (data[at] - data[at + 2] > 80 && data[at + 1] - data[at + 2] > 60) yellow += 1;
+    }
+    if (yellow >= 6) return row / height;
+  }
+  return 0;
 }
 
 function drawn(image, name) {
