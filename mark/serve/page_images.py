@@ -125,10 +125,10 @@ class PageImages:
             responses={200: {"content": {"image/png": {}}, "description": "The page; see x-highlight"}},
         )
         async def page_image(
-            document: str, page: int, start: Number, end: Number,
+            document: str, page: int, start: Number | None = None, end: Number | None = None,
             width: Annotated[int, Query(ge=_MIN_WIDTH, le=_MAX_WIDTH)] = _WIDTH,
         ) -> Response:  # fmt: skip
-            """A page with the span of a quote marked; `x-highlight` says whether it was found on it."""
+            """A page, with the span of a quote marked; `x-highlight` says whether it was found."""
             row = await run_in_threadpool(self._rows.find, document, page)
             picture = await self._picture(Wanted(row, *_span(row, start, end), width))
             found = "found" if picture.found else "none"
@@ -190,7 +190,7 @@ def draw(path: Path, wanted: Wanted, root: Path) -> Picture:
         "width": wanted.width,
         "passage": page.text[wanted.start : wanted.end],
         "raw": wanted.places,
-        "near": wanted.start / len(page.text),
+        "near": wanted.start / max(len(page.text), 1),
     }
     reading = run(Job(_READER, path, _password(path, root), (page.page,), extra), limits)
     if reading.fault is not None or not reading.texts:
@@ -200,7 +200,15 @@ def draw(path: Path, wanted: Wanted, root: Path) -> Picture:
     return Picture(base64.b64decode(row["image"]), row["found"])
 
 
-def _span(page: Page, start: int, end: int) -> tuple[int, int]:
+def _span(page: Page, start: int | None, end: int | None) -> tuple[int, int]:
+    """What is to be marked; nothing where neither is given."""
+    if start is None and end is None:
+        return 0, 0
+    if start is None or end is None:
+        missing = "start" if start is None else "end"
+        raise ApiError(
+            422, f"{missing} is missing; send both ends of a span, or neither", "invalid_span", missing
+        )
     if start < end <= len(page.text):
         return start, end
     raise ApiError(

@@ -57,7 +57,7 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     index, reader = job["pages"][0] - 1, _module(job["reader"])
     try:
-        marks = _passage_boxes(job, reader, index)
+        marks = _passage_boxes(job, reader, index) if job["passage"] else []
         # Fields become part of the page, or they would be drawn over the mark.
         page, _ = reader._with_fields(_opened(job), raw, index)
         for mode, colour in _LAYERS if marks else ():

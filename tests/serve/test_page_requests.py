@@ -65,6 +65,17 @@ def test_what_cannot_be_shown_is_said(start: StartServer, shelve: Shelve, oven: 
         assert said in message and "\n" not in message
 
 
+def test_a_page_without_a_span_has_no_mark(start: StartServer, shelve: Shelve, oven: Path) -> None:
+    live = start(root=shelve(oven), models=())
+    with live.client() as client:
+        plain = client.get("/v1/documents/oven/pages/1.png")
+        assert (plain.status_code, plain.headers["x-highlight"]) == (200, "none")
+        assert plain.content != get(live, "oven", 0, 5).content
+        for half in ("start", "end"):
+            found = client.get("/v1/documents/oven/pages/1.png", params={half: 3})
+            assert found.status_code == 422 and "or neither" in found.json()["error"]["message"]
+
+
 def test_a_file_that_is_gone_or_another_is_409(start: StartServer, shelve: Shelve, oven: Path) -> None:
     root = shelve(oven)
     live = start(root=root, models=(), token=TOKEN)

@@ -45,8 +45,8 @@ export function sourceDialog(api) {
 }
 
 function imagePath(place) {
-  const [start, end] = place.span ?? [0, 1]; // the route wants a span: without a quote, the page's first character
-  return `/v1/documents/${encodeURIComponent(place.document)}/pages/${place.page}.png?start=${start}&end=${end}`;
+  const path = `/v1/documents/${encodeURIComponent(place.document)}/pages/${place.page}.png`;
+  return place.span ? `${path}?start=${place.span[0]}&end=${place.span[1]}` : path;
 }
 
 function lineOf(place, highlight) {
