@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from mark import __version__
+from mark.commands.asking_app import app as asking_app
+from mark.commands.documents_app import app as documents_app
 from mark.commands.feedback_app import app as feedback_app
 from mark.commands.models_app import app as models_app
 from mark.commands.stage import set_up_environment, set_up_logging
@@ -24,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(documents_app)
+app.add_typer(asking_app)
 app.add_typer(models_app, name="models")
 app.add_typer(feedback_app, name="feedback")
 Out = Annotated[Path | None, typer.Option(help="Write here instead of running the DVC stage.")]
@@ -53,86 +57,6 @@ def options(
     """Settings of every command."""
     set_up_logging(debug)
     set_up_environment()
-
-
-@app.command()
-def add(
-    paths: list[Path],
-    no_dvc: Annotated[bool, typer.Option(help="Copy only; no `dvc add`.")] = False,
-    password: Annotated[
-        bool, typer.Option("--password", help="Ask for their password (or read it from a pipe).")
-    ] = False,
-) -> None:
-    """Put PDFs (files or folders) into data/pdfs.
-
-    Example: `mark add contracts/ lease.pdf`
-    """
-    from mark.corpus.user_files import add_pdfs
-
-    names = add_pdfs(paths, git_root(), dvc=not no_dvc)
-    if password:
-        from mark.commands.passwords import ask_password, set_password
-
-        set_password(names, ask_password(names), git_root())
-    typer.echo(
-        f"{len(names)} in data/pdfs: {', '.join(names)}; "
-        "use them with `mark params corpus=folder`, then `make repro`"
-    )
-
-
-@app.command("password")
-def password_of(
-    names: list[str],
-    forget: Annotated[bool, typer.Option("--forget", help="Delete it instead.")] = False,
-) -> None:
-    """Remember the password of PDFs in data/pdfs: asked for, or read from a pipe, never an argument.
-
-    It stays in .mark/, which git and DVC do not see.
-
-    Example: `mark password lease.pdf`
-    """
-    from mark.commands.passwords import ask_password, forget_password, set_password
-
-    if forget:
-        typer.echo(f"forgot the password of {', '.join(forget_password(names, git_root()))}")
-        return
-    opened = set_password(names, ask_password(names), git_root())
-    typer.echo(f"opens {', '.join(opened)}; `mark ingest --force` reads again")
-
-
-@app.command()
-def remove(names: list[str]) -> None:
-    """Take PDFs out of data/pdfs.
-
-    Example: `mark remove lease.pdf`
-    """
-    from mark.commands.documents import remove_documents
-
-    remove_documents(names, git_root())
-    typer.echo(f"removed {', '.join(names)}; `dvc repro` takes them out of the index and the questions")
-
-
-@app.command()
-def snapshot(
-    collection: Annotated[str, typer.Option(help="Name of your Chroma collection.")],
-    chroma: Annotated[str, typer.Option(help="Its folder, or the URL of a Chroma server.")] = "chroma_db",
-    dvc_add: Annotated[bool, typer.Option("--dvc/--no-dvc", help="Track the snapshot with DVC.")] = True,
-) -> None:
-    """Read a collection that you already have, once and unchanged.
-
-    Example: `mark snapshot --collection pdf_docs`
-    """
-    from mark.commands.dvc import dvc
-    from mark.files import COLLECTION_SNAPSHOT
-    from mark.ingest.snapshot import snapshot_collection
-
-    rows = snapshot_collection(chroma, collection, git_root() / COLLECTION_SNAPSHOT)
-    if dvc_add:
-        dvc(["add", "--quiet", str(COLLECTION_SNAPSHOT)], git_root())
-    typer.echo(
-        f"{rows} rows in {COLLECTION_SNAPSHOT}; "
-        "use them with `mark params ingest=collection`, then `make repro`"
-    )
 
 
 @app.command()
@@ -232,65 +156,6 @@ def evaluate(
     from mark.commands.evaluation import run_eval
 
     typer.echo(run_eval(model, dataset, git_root()))
-
-
-@app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="In plain language, in quotation marks.")],
-    model: Annotated[
-        str | None, typer.Option(help="An entry, a base model or `extractive`; by default serve.policy.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, max=20, help="Passages to answer from.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print a draft as it is written, then the checked answer.")
-    ] = False,
-) -> None:
-    """Answer a question from the documents, with quotes and pages.
-
-    Example: `mark ask "How long does the controller have to notify a breach?"`
-    """
-    from mark.commands.asking import Request, ask
-
-    request = Request(question, model, top_k, json, stream)
-    typer.echo(ask(request, git_root(), lambda piece: typer.echo(piece, nl=False)))
-
-
-@app.command()
-def chat(
-    model: Annotated[str | None, typer.Option(help="As in `mark ask`.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, max=20, help="Passages to answer from.")] = None,
-) -> None:
-    """Answer one question a line until `/quit`; each stands on its own.
-
-    `+` and `-` rate the last answer, `/edit TEXT` says what it should have been.
-
-    Example: `mark chat < questions.txt`
-    """
-    from mark.commands.asking import EDIT, QUIT, chat, typed_lines
-    from mark.pipeline.auto import AutoPipeline
-
-    root = git_root()
-    pipeline = AutoPipeline(root, model, top_k)
-    typer.echo(f"{pipeline.model} answers; {QUIT} or the end of input ends it", err=True)
-    typer.echo(f"+ or - rates the last answer, {EDIT} TEXT says what it should have been", err=True)
-    chat(pipeline, typed_lines(sys.stdin), lambda text: typer.echo(f"{text}\n"), root)
-
-
-@app.command()
-def serve(
-    host: Annotated[
-        str | None, typer.Option(help="By default serve.host; beyond loopback set MARK_TOKEN.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="By default serve.port.")] = None,
-) -> None:
-    """Answer over HTTP, as OpenAI's clients ask.
-
-    Example: `mark serve --port 8080`
-    """
-    from mark.commands.serve import run_server
-
-    run_server(host, port, git_root())
 
 
 @app.command()
