@@ -12,7 +12,7 @@ from mark.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from mark.pipeline.feedback import FeedbackRow
-    from mark.rlhf.feedback import Screened
+    from mark.rlhf.feedback import Chosen, Screened
 
 LAST = "last"  # the newest answer in the journal
 SOURCE = "cli"  # who uses this computer's command line counts as one source
@@ -104,21 +104,21 @@ def _line(item: Screened) -> str:
     row = item.row
     kind = "edited" if row.edited is not None else row.thumb
     changed = "  (changes what was accepted)" if item.replaces else ""
-    return f"{row.id}  {kind:6}  {row.question[:_SHOWN]!r}{changed}"
+    return f"{row.id}@{row.seen}  {kind:6}  {row.question[:_SHOWN]!r}{changed}"
 
 
 def review_feedback(accepted: Sequence[str], refused: Sequence[str], every: bool, root: Path) -> str:
     """Accept or refuse feedback; without a choice, show each that waits in full.
 
     Args:
-        accepted: Ids to accept.
-        refused: Ids to refuse for good.
+        accepted: What to accept: ID, or ID@HASH as it was printed.
+        refused: Ids to refuse for good; what follows an @ counts for nothing.
         every: Accept all that wait.
         root: The project's root.
 
     Raises:
         ConfigError: An id is both accepted and refused.
-        DataError: An id may not be accepted (says why).
+        DataError: An id may not be accepted (says why), or has changed since its hash was printed.
     """
     from mark.rlhf.feedback import ACCEPTED
     from mark.rlhf.review import review
@@ -127,9 +127,18 @@ def review_feedback(accepted: Sequence[str], refused: Sequence[str], every: bool
         return _in_full(root)
     if accepted and every:
         raise ConfigError("--accept and --accept-all contradict each other; give one of them")
-    done = review(root, None if every else accepted, refused)
+    chosen = None if every else [_chosen(one) for one in accepted]
+    done = review(root, chosen, [_chosen(one).id for one in refused])
     counts = f"{len(done.accepted)} accepted into {ACCEPTED}, {len(done.rejected)} rejected"
     return f"{counts}; `mark rlhf` says what it would train on"
+
+
+def _chosen(text: str) -> Chosen:
+    """ID or ID@HASH; no id holds an @."""
+    from mark.rlhf.feedback import Chosen
+
+    name, at, seen = text.partition("@")
+    return Chosen(name, seen if at else None)
 
 
 def _in_full(root: Path) -> str:
@@ -141,12 +150,15 @@ def _in_full(root: Path) -> str:
         if item.reason is not None:
             continue
         row = item.row
-        lines = [f"{row.id} (from {row.source!r}, {row.model!r})"]
+        lines = [f"{row.id}@{row.seen} (from {row.source!r}, {row.model!r})"]
         lines += ["  changes what was accepted"] if item.replaces else []
         lines += [f"  question: {row.question!r}", f"  answer:   {row.answer!r}"]
         lines += [f"  edited:   {row.edited!r}"] if row.edited is not None else []
         lines += [f"  thumb:    {row.thumb}"] if row.thumb is not None else []
         lines += [f"  comment:  {row.comment!r}"] if row.comment is not None else []
         blocks.append("\n".join(lines))
-    blocks.append("Accept with `mark feedback review --accept ID`, refuse with `--reject ID`.")
+    blocks.append(
+        "Accept with `mark feedback review --accept ID@HASH` (ID alone takes whatever waits under it then), "
+        "refuse with `--reject ID`."
+    )
     return "\n\n".join(blocks)

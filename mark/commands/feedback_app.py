@@ -44,7 +44,9 @@ def feedback_list() -> None:
 
 @app.command("review")
 def feedback_review(
-    accept: Annotated[list[str] | None, typer.Option(help="Id to accept; may be repeated.")] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="ID or ID@HASH to accept; may be repeated.")
+    ] = None,
     reject: Annotated[list[str] | None, typer.Option(help="Id to refuse for good.")] = None,
     accept_all: Annotated[bool, typer.Option("--accept-all", help="Accept all that wait.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ over, sorted by id, and is the only feedback that a stage reads. Time, source an
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -75,11 +76,40 @@ class InboxFeedback(AcceptedFeedback):
         """What a stage may know of it."""
         return AcceptedFeedback.model_validate(self.model_dump(exclude={"source", "received", "comment"}))
 
+    @property
+    def seen(self) -> str:
+        """The hash of what accepting it would take over, whoever sent it and when.
+
+        128 bits: a sender can look for two edits with one hash, which would take 2^64 tries.
+        """
+        return hashlib.sha256(self.accepted().model_dump_json().encode()).hexdigest()[:32]
+
 
 class RejectedId(Row):
     """Feedback that a review refused."""
 
     id: str
+
+
+class NotReviewedError(DataError):
+    """A review names feedback that it may not decide."""
+
+    def __init__(self, feedback_id: str, message: str) -> None:
+        super().__init__(f"feedback {printable(feedback_id)} {message}")
+        self.feedback_id = feedback_id
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Feedback that is to be accepted.
+
+    Attributes:
+        id: Of the response.
+        seen: `InboxFeedback.seen` of what the reviewer was shown; None: whatever waits under the id.
+    """
+
+    id: str
+    seen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -237,29 +267,31 @@ def screen(
     return out
 
 
-def accept(screened: Sequence[Screened], ids: Sequence[str] | None, root: Path) -> list[str]:
+def accept(screened: Sequence[Screened], choice: Sequence[Chosen] | None, root: Path) -> list[str]:
     """Take waiting feedback over into data/feedback_accepted.jsonl; `mark.rlhf.review` holds the lock.
 
     What was accepted of the same response before is replaced.
 
     Args:
         screened: Of `screen`.
-        ids: Which; None: all that wait.
+        choice: Which; None: all that wait.
         root: The project's root.
 
     Returns:
         The ids that were taken over.
 
     Raises:
-        DataError: An id is not in the inbox, or may not be accepted (says why).
+        NotReviewedError: An id is not in the inbox, may not be accepted (says why), or is not what was seen.
     """
     waiting = {item.row.id: item.row for item in screened if item.reason is None}
-    for wanted in ids or ():
-        if wanted not in waiting:
-            reasons = sorted({item.reason or "" for item in screened if item.row.id == wanted})
+    for wanted in choice or ():
+        if (row := waiting.get(wanted.id)) is None:
+            reasons = sorted({item.reason or "" for item in screened if item.row.id == wanted.id})
             said = f"stays out: {', '.join(reasons)}" if reasons else "is not in the inbox"
-            raise DataError(f"feedback {printable(wanted)} {said}; `mark feedback list` shows what waits")
-    chosen = [waiting[i] for i in (waiting if ids is None else dict.fromkeys(ids))]
+            raise NotReviewedError(wanted.id, f"{said}; `mark feedback list` shows what waits")
+        if wanted.seen not in (None, row.seen):
+            raise NotReviewedError(wanted.id, "has changed since you saw it; look at it again")
+    chosen = [waiting[i] for i in (waiting if choice is None else dict.fromkeys(one.id for one in choice))]
     rows = read_accepted(root / ACCEPTED) if (root / ACCEPTED).is_file() else []
     merged = {row.id: row for row in [*rows, *(row.accepted() for row in chosen)]}
     write_jsonl(root / ACCEPTED, [merged[name] for name in sorted(merged)])

@@ -17,7 +17,16 @@ from mark.errors import ConfigError, DataError, MarkError
 from mark.files import CHUNKS, EMBEDDER, HANDWRITTEN_TEST, TEST_SFT, iter_jsonl
 from mark.pipeline.auto import LOADING
 from mark.records import Chunk
-from mark.rlhf.feedback import ACCEPTED, INBOX, REJECTED, Reason, Screened, read_accepted
+from mark.rlhf.feedback import (
+    ACCEPTED,
+    INBOX,
+    REJECTED,
+    Chosen,
+    NotReviewedError,
+    Reason,
+    Screened,
+    read_accepted,
+)
 from mark.rlhf.review import Reviewed, Waiting, review, screened_inbox
 from mark.serve.errors import ApiError, told
 from mark.serve.pool import Signature, file_signature
@@ -53,6 +62,7 @@ class InboxItem(BaseModel):
     """One judgement. All of its text is untrusted."""
 
     id: str  # of the response
+    seen: str  # hash of what accepting it takes over; goes back with the id
     question: str
     answer: str
     edited: str | None  # what the answer should have been
@@ -88,12 +98,21 @@ class InboxPage(BaseModel):
     accepted: int  # rows of data/feedback_accepted.jsonl
 
 
+class Acceptance(BaseModel):
+    """What the reviewer accepts: not what its sender may have put in its place since."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: ResponseId
+    seen: Annotated[str, Field(max_length=80)]  # as the inbox gave it
+
+
 class ReviewRequest(BaseModel):
     """Both lists are done together or not at all."""
 
     model_config = ConfigDict(extra="forbid")
 
-    accept: list[ResponseId] = Field(default_factory=list, max_length=_MAX_IDS)
+    accept: list[Acceptance] = Field(default_factory=list, max_length=_MAX_IDS)
     reject: list[ResponseId] = Field(default_factory=list, max_length=_MAX_IDS)
 
 
@@ -161,14 +180,17 @@ class ReviewDesk:
     async def _in_thread(self, work: Callable[[], Done]) -> Done:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except NotReviewedError as fault:
+            raise ApiError(409, told(fault, self._root), "not_reviewed", fault.feedback_id) from None
         except ConfigError as fault:
             raise ApiError(400, told(fault, self._root), "invalid_review") from None
         except MarkError as fault:
             raise ApiError(409, told(fault, self._root), "not_reviewed") from None
 
     def _review(self, body: ReviewRequest) -> Reviewed:
+        chosen = [Chosen(one.id, one.seen) for one in body.accept]
         with LOADING:
-            return review(self._root, body.accept, body.reject)
+            return review(self._root, chosen, body.reject)
 
     def _page(self, state: State, offset: int, limit: int) -> InboxPage:
         found = self._inbox()
@@ -220,6 +242,7 @@ def _item(item: Screened, chunks: dict[str, Chunk]) -> InboxItem:
     row = item.row
     return InboxItem(
         **row.model_dump(exclude={"schema_version", "contexts", "adapter_sha256"}),
+        seen=row.seen,
         passages=[_passage(name, chunks.get(name)) for name in row.contexts],
         replaces=item.replaces,
         reason=item.reason,

@@ -22,8 +22,10 @@ from mark.records import HandwrittenQuestion
 from mark.rlhf.feedback import (
     ACCEPTED,
     INBOX,
+    Chosen,
     Inbox,
     InboxFeedback,
+    NotReviewedError,
     TestQuestions,
     accept,
     append_feedback,
@@ -149,9 +151,9 @@ def test_nothing_is_accepted_before_a_review_and_only_what_passes(tmp_path: Path
     assert not (tmp_path / ACCEPTED).exists()
     found = screen(read_inbox(tmp_path).rows, [], [], TestQuestions([ASKED]), LIMITS)
     with pytest.raises(DataError, match="r003 stays out: test question"):
-        accept(found, ["r003"], tmp_path)
+        accept(found, [Chosen("r003")], tmp_path)
     with pytest.raises(DataError, match="r009 is not in the inbox"):
-        accept(found, ["r009"], tmp_path)
+        accept(found, [Chosen("r009")], tmp_path)
     assert accept(found, None, tmp_path) == ["r002", "r001"]
     kept = read_accepted(tmp_path / ACCEPTED)
     assert [item.id for item in kept] == ["r001", "r002"]
@@ -250,11 +252,12 @@ def project(tmp_path: Path) -> Path:
 _REVIEWER = """
 import sys
 from pathlib import Path
+from mark.rlhf.feedback import Chosen
 from mark.rlhf.review import review, screened_inbox
 screened_inbox(Path())  # loads everything
 print(flush=True)
 sys.stdin.readline()  # all at once
-review(Path(), [sys.argv[1]], [sys.argv[2]])
+review(Path(), [Chosen(sys.argv[1])], [sys.argv[2]])
 """
 
 
@@ -284,10 +287,37 @@ def test_a_review_that_fails_writes_nothing(project: Path) -> None:
         (["r001"], ["\x1b[2J"], r"feedback '\\x1b\[2J' is not in the inbox"),
     ):
         with pytest.raises(DataError, match=said):
-            review(project, accepted, refused)
+            review(project, [Chosen(name) for name in accepted], refused)
     with pytest.raises(ConfigError, match="r001 is both accepted and rejected"):
-        review(project, ["r001"], ["r001"])
+        review(project, [Chosen("r001")], ["r001"])
     assert not (project / ACCEPTED).exists() and rejected_ids(project) == []
+
+
+def test_what_its_sender_changed_after_it_was_seen_is_not_accepted(project: Path) -> None:
+    edit = row(1, edited="one euro a year", thumb="down")
+    append_feedback(edit, project)
+    seen = edit.seen
+    again = row(1, edited="one euro a year", thumb="down", received="2026-01-03T10:00:00Z", source="other")
+    assert again.seen == seen  # who said it and when does not matter
+    append_feedback(row(1, edited="send your money to me", thumb="down"), project)
+    append_feedback(row(2), project)
+    with pytest.raises(NotReviewedError, match="r001 has changed since you saw it") as fault:
+        review(project, [Chosen("r002", row(2).seen), Chosen("r001", seen)], [])
+    assert fault.value.feedback_id == "r001" and not (project / ACCEPTED).exists()
+    append_feedback(edit, project)
+    assert review(project, [Chosen("r001", seen)], []).accepted == ["r001"]
+    assert [item.edited for item in read_accepted(project / ACCEPTED)] == ["one euro a year"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"edited": "two"}, {"thumb": "down"}, {"answer": "1 EUROS"}, {"question": "What is it?"}, {"contexts": ["c"]},
+        {"edited": "one euro "}, {"model": "other"},
+    ],
+)  # fmt: skip
+def test_each_field_that_is_trained_on_is_in_the_hash(change: dict[str, Any]) -> None:
+    assert row(1, **change).seen != row(1).seen and len(row(1).seen) == 32
 
 
 def test_a_rejection_takes_accepted_feedback_out_again(project: Path) -> None:
@@ -317,8 +347,14 @@ def test_the_command_reviews(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shown = call(app, ["feedback", "review"]).output
     assert "answer:   '1 euros'" in shown and shown.replace("\n", "").isprintable()
     assert r"comment:  '\x9b2J\x07'" in shown and r"red\u202e" in shown
-    done = call(app, ["feedback", "review", "--accept", "r001", "--reject", "r003"]).output
+    names = [line.split()[0] for line in listed.splitlines()[:-1]]
+    assert names == [f"{item.id}@{item.seen}" for item in read_inbox(tmp_path).rows if item.id != "r002"]
+    assert all(f"\n{name} (from " in f"\n{shown}" for name in names)
+    changed = call(app, ["feedback", "review", "--accept", f"r001@{row(3).seen}"]).exception
+    assert isinstance(changed, DataError) and "r001 has changed since you saw it" in str(changed)
+    done = call(app, ["feedback", "review", "--accept", names[0], "--reject", names[1]]).output
     assert done.startswith("1 accepted into data/feedback_accepted.jsonl, 1 rejected")
     assert [item.id for item in read_accepted(tmp_path / ACCEPTED)] == ["r001"]
     assert "1 duplicate, 1 rejected, 1 test question" in call(app, ["feedback", "list"]).output
     assert isinstance(call(app, ["feedback", "review", "--accept", "r002"]).exception, DataError)
+    assert call(app, ["feedback", "review", "--accept", "r004"]).output.startswith("1 accepted into")

@@ -15,7 +15,15 @@ import pytest
 from mark.append_log import locked
 from mark.files import CHUNKS, TEST_SFT, read_jsonl
 from mark.records import Chunk, Example
-from mark.rlhf.feedback import ACCEPTED, INBOX, REJECTED, append_feedback, read_accepted, rejected_ids
+from mark.rlhf.feedback import (
+    ACCEPTED,
+    INBOX,
+    REJECTED,
+    append_feedback,
+    read_accepted,
+    read_inbox,
+    rejected_ids,
+)
 from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS
 from tests.rlhf.test_feedback import row
@@ -51,6 +59,12 @@ def inbox(live: Live, **query: Any) -> Any:
 def decide(live: Live, **body: Any) -> httpx.Response:
     with live.client() as client:
         return client.post("/v1/feedback/review", json=body)
+
+
+def seen(live: Live, *names: str) -> list[dict[str, str]]:
+    """What accepts rows as they are in the inbox now."""
+    rows = {item.id: item.seen for item in read_inbox(live.root).rows}
+    return [{"id": name, "seen": rows.get(name, "0" * 32)} for name in names]
 
 
 def accepted(root: Path) -> list[str]:
@@ -98,7 +112,7 @@ def test_the_inbox_comes_in_pages_and_is_never_stale(live: Live) -> None:
 
 
 def test_accepted_rows_are_what_training_reads(live: Live) -> None:
-    done = decide(live, accept=["r001"], reject=["r002"])
+    done = decide(live, accept=seen(live, "r001"), reject=["r002"])
     assert (done.status_code, done.json()) == (
         200, {"object": "review", "accepted": ["r001"], "rejected": ["r002"]}
     )  # fmt: skip
@@ -119,7 +133,7 @@ def test_what_is_said_of_an_answer_over_http_reaches_training(start: StartServer
         client.post("/v1/feedback", json={"id": name, "rating": "down", "edited": "The treasurer pays."})
     (waits,) = inbox(live)["data"]
     assert waits["id"] == name and waits["passages"] and all(one["text"] for one in waits["passages"])
-    assert decide(live, accept=[name]).json()["accepted"] == [name]
+    assert decide(live, accept=seen(live, name)).json()["accepted"] == [name]
     assert [item.edited for item in read_accepted(live.root / ACCEPTED)] == ["The treasurer pays."]
 
 
@@ -134,8 +148,10 @@ def test_what_is_said_of_an_answer_over_http_reaches_training(start: StartServer
         ({"accept": [], "reject": []}, 400, "neither accept nor reject names an id"),
         ({}, 400, "neither accept nor reject names an id"),
         ({"accept": "r001"}, 400, "accept"),
-        ({"accept": ["r" * 81]}, 400, "accept.0"),
+        ({"accept": ["r" * 81]}, 400, "accept.0.id"),
         ({"accept": [f"r{i}" for i in range(501)]}, 400, "accept"),
+        ({"accept": [{"id": "r001"}]}, 400, "accept.0.seen"),
+        ({"accept": [{"id": "r001", "seen": "0" * 32}]}, 409, "r001 has changed since you saw it"),
         ({"accept": ["r001"], "accept_all": True}, 400, "accept_all"),
         ({"accept": ["\x1b[2J"]}, 409, r"'\x1b[2J' is not in the inbox"),
     ],
@@ -143,15 +159,38 @@ def test_what_is_said_of_an_answer_over_http_reaches_training(start: StartServer
 def test_what_may_not_be_accepted_changes_nothing(
     live: Live, body: dict[str, Any], status: int, said: str
 ) -> None:
+    if isinstance(body.get("accept"), list):
+        sent = [one if isinstance(one, dict) else seen(live, one)[0] for one in body["accept"]]
+        body = body | {"accept": sent}
     found = decide(live, **body)
-    assert found.status_code == status and said in found.json()["error"]["message"]
+    error = found.json()["error"]
+    assert found.status_code == status and said in error["message"]
+    assert status == 400 or error["param"] in error["message"].replace("\\x1b", "\x1b")
     assert not (live.root / ACCEPTED).exists() and not (live.root / REJECTED).exists()
+
+
+def test_what_its_sender_changed_meanwhile_is_not_accepted(live: Live) -> None:
+    """The reviewer has read one edit; the sender puts another in its place."""
+    first, second = ({"id": item["id"], "seen": item["seen"]} for item in inbox(live)["data"])
+    append_feedback(row(1, contexts=[], edited="send your money to me", thumb="down"), live.root)
+    found = decide(live, accept=[second, first])
+    assert found.status_code == 409
+    assert found.json()["error"] == {
+        "message": "feedback r001 has changed since you saw it; look at it again",
+        "type": "invalid_request_error", "param": "r001", "code": "not_reviewed",
+    }  # fmt: skip
+    assert accepted(live.root) == []
+    assert decide(live, accept=[second]).json()["accepted"] == ["r002"]
+    (again,) = inbox(live)["data"]
+    assert again["edited"] == "send your money to me" and again["seen"] != first["seen"]
 
 
 def test_a_hand_written_test_question_cannot_be_accepted(live: Live) -> None:
     append_feedback(row(8, question="How many members can force a meeting?"), live.root)
     assert (
-        decide(live, accept=["r008"]).json()["error"]["message"].startswith("feedback r008 stays out: test")
+        decide(live, accept=seen(live, "r008"))
+        .json()["error"]["message"]
+        .startswith("feedback r008 stays out: test")
     )
     assert accepted(live.root) == []
 
@@ -161,11 +200,11 @@ def test_reviews_at_once_lose_nothing_and_take_nothing_twice(live: Live) -> None
         append_feedback(row(number), live.root)
     names = [f"r{number:03}" for number in range(10, 18)]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda name: decide(live, accept=[name]).status_code, names))
+        found = list(threads.map(lambda name: decide(live, accept=seen(live, name)).status_code, names))
     assert set(found) <= {200, 429} and 200 in found
     assert accepted(live.root) == [name for name, status in zip(names, found, strict=True) if status == 200]
     with ThreadPoolExecutor(4) as threads:
-        same = sorted(threads.map(lambda _: decide(live, accept=["r001"]).status_code, range(4)))
+        same = sorted(threads.map(lambda _: decide(live, accept=seen(live, "r001")).status_code, range(4)))
     assert same.count(200) == 1 and set(same) <= {200, 409, 429}
     busy = [status for status in found + same if status == 429]
     assert len(busy) + found.count(200) + same.count(200) + same.count(409) == 12
@@ -174,7 +213,7 @@ def test_reviews_at_once_lose_nothing_and_take_nothing_twice(live: Live) -> None
 def test_the_command_line_may_review_meanwhile(live: Live) -> None:
     command = [sys.executable, "-m", "mark", "feedback", "review", "--accept", "r001"]
     process = subprocess.Popen(command, cwd=live.root, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert decide(live, accept=["r002"]).status_code == 200
+    assert decide(live, accept=seen(live, "r002")).status_code == 200
     assert process.wait(120) == 0
     assert accepted(live.root) == ["r001", "r002"]
     assert inbox(live)["waiting"] == 0
@@ -182,7 +221,7 @@ def test_the_command_line_may_review_meanwhile(live: Live) -> None:
 
 def test_a_damaged_file_of_earlier_reviews_is_one_line(live: Live) -> None:
     (live.root / ACCEPTED).write_text("half a li")
-    for found in (decide(live, accept=["r001"]), httpx.get(
+    for found in (decide(live, accept=seen(live, "r001")), httpx.get(
         f"{live.url}/v1/feedback/inbox", headers=live.headers, trust_env=False
     )):  # fmt: skip
         message = found.json()["error"]["message"]
@@ -194,7 +233,12 @@ def test_the_inbox_is_for_whoever_holds_the_token(live: Live) -> None:
     for headers in ({}, {"Authorization": "Bearer another-token-0123456789"}):
         with httpx.Client(base_url=live.url, headers=headers, trust_env=False) as client:
             assert client.get("/v1/feedback/inbox").status_code == 401
-            assert client.post("/v1/feedback/review", json={"accept": ["r001"]}).status_code == 401
+            assert (
+                client.post(
+                    "/v1/feedback/review", json={"accept": [{"id": "r001", "seen": row(1).seen}]}
+                ).status_code
+                == 401
+            )
     assert accepted(live.root) == []
 
 
@@ -223,7 +267,7 @@ def test_a_server_without_a_token_takes_no_reviews(start: StartServer) -> None:
     with live.client() as client:
         for found in (
             client.get("/v1/feedback/inbox"),
-            client.post("/v1/feedback/review", json={"accept": ["r001"]}),
+            client.post("/v1/feedback/review", json={"accept": [{"id": "r001", "seen": row(1).seen}]}),
         ):
             assert found.status_code == 403
             assert "start the server with MARK_REVIEW_TOKEN or" in found.json()["error"]["message"]
@@ -234,7 +278,7 @@ def test_questions_are_answered_while_a_review_waits(live: Live) -> None:
     """The lock that another program holds stops the review, not the server; the second one is told to wait."""
     with ThreadPoolExecutor(2) as threads, live.client() as client:
         with locked(live.root / "feedback/review"):
-            sent = {threads.submit(decide, live, accept=[name]): name for name in ("r001", "r002")}
+            sent = {threads.submit(decide, live, accept=seen(live, name)): name for name in ("r001", "r002")}
             ended, waiting = wait(sent, return_when=FIRST_COMPLETED)
             assert [one.result().status_code for one in ended] == [429]
             assert next(iter(ended)).result().headers["retry-after"] == "5"

@@ -27,7 +27,7 @@ class Review {
   constructor(host, api) {
     this.api = api;
     this.host = host;
-    this.decisions = new Map(); // id -> accept | reject
+    this.decisions = new Map(); // id -> { kind: accept | reject, seen }
     this.offset = 0;
     this.state = element("p", { role: "status", class: "review-state" });
     this.fault = element("p", { role: "alert", class: "fault" });
@@ -75,6 +75,9 @@ class Review {
     this.state.textContent = counts(page);
     this.pager.replaceChildren(...this.pages(page));
     this.out.replaceChildren(...this.staysOut(page));
+    for (const { item } of this.rows)
+      if (this.decisions.has(item.id) && this.decisions.get(item.id).seen !== item.seen)
+        this.decisions.delete(item.id); // its sender has changed it: it has to be read again
     this.rows.forEach((row) => this.mark(row));
     this.showTally();
   }
@@ -87,7 +90,7 @@ class Review {
           type: "button",
           class: `decide ${kind}`,
           "aria-pressed": "false",
-          on: { click: () => this.toggle(item.id, kind) },
+          on: { click: () => this.toggle(item, kind) },
         },
         kind === "accept" ? "Accept" : "Reject",
       ),
@@ -101,24 +104,30 @@ class Review {
     return { card, buttons };
   }
 
-  toggle(id, kind) {
-    if (this.decisions.get(id) === kind) this.decisions.delete(id);
-    else this.decisions.set(id, kind);
+  toggle({ id, seen }, kind) {
+    if (this.decisions.get(id)?.kind === kind) this.decisions.delete(id);
+    else this.decisions.set(id, { kind, seen });
     this.mark(this.rows.find((row) => row.item.id === id));
     this.showTally();
   }
 
   mark({ item, card, buttons }) {
-    const decided = this.decisions.get(item.id);
+    const decided = this.decisions.get(item.id)?.kind;
     card.dataset.decision = decided ?? "";
     buttons.forEach((button) =>
       button.setAttribute("aria-pressed", String(button.classList.contains(decided))),
     );
   }
 
+  /** What is decided so: `{ id, seen }` of each. */
+  chosen(kind) {
+    const all = [...this.decisions].filter(([, one]) => one.kind === kind);
+    return all.map(([id, { seen }]) => ({ id, seen }));
+  }
+
   showTally() {
-    const chosen = (kind) => [...this.decisions.values()].filter((one) => one === kind).length;
-    this.tally.textContent = `${chosen("accept")} to accept, ${chosen("reject")} to reject`;
+    const [accepted, rejected] = [this.chosen("accept").length, this.chosen("reject").length];
+    this.tally.textContent = `${accepted} to accept, ${rejected} to reject`;
     this.send.disabled = this.decisions.size === 0;
   }
 
@@ -134,9 +143,9 @@ class Review {
     const move = { j: 1, k: -1 }[event.key];
     if (move) this.focus(here < 0 ? 0 : here + move);
     else if (kind && here >= 0) {
-      const { id } = this.rows[here].item;
-      this.toggle(id, kind);
-      if (this.decisions.has(id)) this.focus(here + 1);
+      const { item } = this.rows[here];
+      this.toggle(item, kind);
+      if (this.decisions.has(item.id)) this.focus(here + 1);
     } else return;
     event.preventDefault();
   }
@@ -148,13 +157,12 @@ class Review {
   }
 
   async submit() {
-    const ids = (kind) => [...this.decisions].filter(([, one]) => one === kind).map(([id]) => id);
     this.send.disabled = true;
     this.fault.textContent = "";
     try {
       const done = await this.api.post("/v1/feedback/review", {
-        accept: ids("accept"),
-        reject: ids("reject"),
+        accept: this.chosen("accept"),
+        reject: this.chosen("reject").map((one) => one.id),
       });
       this.decisions.clear();
       this.offset = 0;
