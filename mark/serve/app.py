@@ -84,7 +84,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.tokens.ask or "").encode(), metrics))
-    app.include_router(ReviewDesk(place.root, place.tokens != Tokens()).router())
+    app.include_router(ReviewDesk(place.root, place.tokens).router())
     app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
     app.include_router(PageImages(place.root).router())

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from mark.config import PARAMS
@@ -30,7 +30,7 @@ from mark.rlhf.feedback import (
 from mark.rlhf.review import Reviewed, Waiting, review, screened_inbox
 from mark.serve.errors import ApiError, told
 from mark.serve.pool import Signature, file_signature
-from mark.serve.security import REVIEW_TOKEN, TOKEN
+from mark.serve.security import ReviewersOnly, Tokens
 
 Done = TypeVar("Done")
 State = Literal["waiting", "out"]
@@ -127,21 +127,21 @@ class ReviewDone(BaseModel):
 class ReviewDesk:
     """Shows the inbox and takes reviews, one at a time, in a thread of its own."""
 
-    def __init__(self, root: Path, has_token: bool) -> None:
+    def __init__(self, root: Path, tokens: Tokens) -> None:
         """Nothing is read yet.
 
         Args:
             root: The project's root.
-            has_token: Whether the server asks for a token; without one it takes no reviews.
+            tokens: Who may review; without any the server takes no reviews.
         """
-        self._root, self._has_token = root, has_token
+        self._root, self._reviewers = root, ReviewersOnly(tokens)
         self._thread = ThreadPoolExecutor(1, "review")
         self._busy = asyncio.Lock()
         self._screened: tuple[list[Signature], Waiting] | None = None
 
     def router(self) -> APIRouter:
         """The routes."""
-        routes = APIRouter(prefix="/v1/feedback")
+        routes = APIRouter(prefix="/v1/feedback", dependencies=[Depends(self._reviewers)])
 
         @routes.get("/inbox")
         async def inbox(
@@ -150,13 +150,11 @@ class ReviewDesk:
             limit: Annotated[int, Query(ge=1, le=100)] = 20,
         ) -> InboxPage:
             """What waits for a review, or what stays out and why."""
-            self._check_token()
             return await self._in_thread(lambda: self._page(state, offset, limit))
 
         @routes.post("/review")
         async def decide(body: ReviewRequest) -> ReviewDone:
             """Accept and reject; where an id does not allow it, nothing is written."""
-            self._check_token()
             if not (body.accept or body.reject):
                 raise ApiError(400, "neither accept nor reject names an id", "empty_review")
             if self._busy.locked():
@@ -167,15 +165,6 @@ class ReviewDesk:
             return ReviewDone(accepted=done.accepted, rejected=done.rejected)
 
         return routes
-
-    def _check_token(self) -> None:
-        if not self._has_token:
-            raise ApiError(
-                403,
-                f"no reviews without a token; start the server with {REVIEW_TOKEN} or {TOKEN} in its "
-                "environment, or run `mark feedback review`",
-                "no_token",
-            )
 
     async def _in_thread(self, work: Callable[[], Done]) -> Done:
         try:

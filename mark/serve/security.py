@@ -6,11 +6,13 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mark.errors import ConfigError
@@ -118,39 +120,65 @@ class Guard:
             open_paths: Answered without a token: OPEN_PATHS and the page's files, which hold no data.
         """
         self._app, self._hosts, self._open = app, hosts, open_paths
-        both = [_digest(token.encode()) for token in (tokens.ask, tokens.review) if token is not None]
-        self._known = () if tokens.ask is None else tuple(both)
-        self._reviewers = tuple(both[-1:])  # the reviewers' own token, else everybody's
+        self._reviewers = _digests(tokens.review or tokens.ask)
+        self._known = () if tokens.ask is None else _digests(tokens.ask, tokens.review)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 400, 401 or 403."""
+        """Pass a request on, or answer it with 401, 403 or 404."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        fault = self._fault(Headers(scope=scope), scope["path"])
+        fault = self._fault(Headers(scope=scope), scope["method"], scope["path"])
         if fault is None:
             await self._app(scope, receive, send)
         else:
             await error_response(fault)(scope, receive, send)
 
-    def _fault(self, headers: Headers, path: str) -> ApiError | None:
+    def _fault(self, headers: Headers, method: str, path: str) -> ApiError | None:
+        if any(unicodedata.category(char) == "Cc" for char in path):
+            # a route's pattern also matches before a line end: such a path would lead where it does not name
+            return ApiError(404, "no path holds a control character", "not_found")
         host = headers.get("host", "")
         if self._hosts is not None and _name(host) not in self._hosts:  # DNS rebinding
             return ApiError(403, "this server is not known by that Host (serve.allowed_hosts)", "host")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
             return ApiError(403, "requests of other web sites are refused", "origin")
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        if foreign and not (path in self._open and _follows_link(headers, method)):
             return ApiError(403, "requests of other web sites are refused", "origin")
         asked = self._reviewers if path in REVIEW_PATHS else self._known
         if not asked or path in self._open or _knows(asked, headers.getlist("authorization")):
             return None
-        return ApiError(
-            401,
-            "the token is missing or wrong; send `Authorization: Bearer TOKEN`",
-            "invalid_api_key",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        return _unauthorized()
+
+
+class ReviewersOnly:
+    """Lets in who may review: a dependency of the routes themselves, whatever path led to them."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        """Without any token nobody is let in.
+
+        Args:
+            tokens: Who is let in.
+        """
+        self._known = _digests(tokens.review or tokens.ask)
+
+    async def __call__(self, request: Request) -> None:
+        """Pass a request on.
+
+        Raises:
+            ApiError: 401 without the token, 403 where the server has none.
+        """
+        if not self._known:
+            raise ApiError(
+                403,
+                f"no reviews without a token; start the server with {REVIEW_TOKEN} or {TOKEN} in its "
+                "environment, or run `mark feedback review`",
+                "no_token",
+            )
+        if not _knows(self._known, request.headers.getlist("authorization")):
+            raise _unauthorized()
 
 
 class SecureHeaders:
@@ -202,6 +230,21 @@ def _name(host: str) -> str:
         return ""
 
 
+def _follows_link(headers: Headers, method: str) -> bool:
+    """Whether a browser opens the page itself, in a tab: no script of the other site reads what comes."""
+    opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+    return opened and method in ("GET", "HEAD")
+
+
+def _unauthorized() -> ApiError:
+    return ApiError(
+        401,
+        "the token is missing or wrong; send `Authorization: Bearer TOKEN`",
+        "invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
@@ -212,6 +255,10 @@ def _knows(digests: Sequence[bytes], given: list[str]) -> bool:
     found = _digest(token.strip().encode("utf-8", "replace"))
     right = [hmac.compare_digest(found, digest) for digest in digests]
     return any(right) and scheme.casefold() == "bearer"
+
+
+def _digests(*tokens: str | None) -> tuple[bytes, ...]:
+    return tuple(_digest(token.encode()) for token in tokens if token is not None)
 
 
 def _digest(text: bytes) -> bytes:

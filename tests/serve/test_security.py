@@ -17,8 +17,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from mark.errors import ConfigError, DataError
+from mark.serve.errors import add_handlers
+from mark.serve.review import ReviewDesk
 from mark.serve.security import SECURITY_HEADERS, Tokens, check_bind, is_loopback, take_tokens
 from mark.serve.server import bound_socket
 from tests.conftest import ROOT
@@ -85,6 +89,58 @@ def test_other_sites_are_refused(start: StartServer, headers: dict[str, str], st
             "/v1/models", headers={"Origin": live.url, "Access-Control-Request-Method": "POST"}
         )
         assert not [name for name in asked.headers if name.startswith("access-control")]
+
+
+_LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+def test_a_link_on_another_site_opens_the_page_and_nothing_else(start: StartServer) -> None:
+    live = start(models=())
+    with live.client() as client:
+
+        def status(method: str, path: str, **changes: str) -> int:
+            return client.request(method, path, headers=_LINK | changes).status_code
+
+        assert client.get("/", headers=_LINK).headers["content-type"].startswith("text/html")
+        assert status("HEAD", "/") == 200
+        assert status("GET", "/", **{"Sec-Fetch-Dest": "iframe"}) == 403
+        assert status("GET", "/", **{"Sec-Fetch-Mode": "no-cors"}) == 403
+        assert status("POST", "/") == 403
+        assert status("GET", "/v1/models") == 403
+        assert status("POST", "/v1/chat/completions") == 403
+        assert status("GET", "/", Host="evil.example") == 403
+
+
+@pytest.mark.parametrize("tokens", [Tokens(TOKEN), Tokens(TOKEN, f"{TOKEN}-2"), Tokens(None, f"{TOKEN}-2")])
+def test_no_path_with_a_control_character_leads_anywhere(start: StartServer, tokens: Tokens) -> None:
+    live = start(models=(), token=tokens.ask, review_token=tokens.review)
+    own = [] if tokens.ask is None else [("Authorization", f"Bearer {tokens.ask}")]
+    with httpx.Client(base_url=live.url, trust_env=False) as client:
+        reviewer = {"Authorization": f"Bearer {tokens.review or tokens.ask}"}
+        paths = client.get("/openapi.json", headers=reviewer).json()["paths"].keys()
+        assert {"/v1/feedback/inbox", "/v1/feedback/review", "/v1/models", "/metrics"} <= paths
+        for path in paths:
+            for end in ("%0A", "%0D", "%00", "%7F", "%C2%85"):
+                for headers in ([], own):
+                    found = [client.request(m, path + end, headers=headers) for m in ("GET", "POST")]
+                    assert {one.status_code for one in found} == {404}, path + end
+
+
+@pytest.mark.parametrize("tokens", [Tokens(TOKEN, f"{TOKEN}-2"), Tokens(None, f"{TOKEN}-2")])
+def test_the_routes_of_a_review_ask_for_its_token_themselves(tmp_path: Path, tokens: Tokens) -> None:
+    """Without the guard that looks at paths."""
+    app = FastAPI()
+    add_handlers(app)
+    app.include_router(ReviewDesk(tmp_path, tokens).router())
+    with TestClient(app) as client:
+        for given in ({}, {"Authorization": f"Bearer {TOKEN}"}):
+            inbox = client.get("/v1/feedback/inbox", headers=given)
+            line_end = client.get("/v1/feedback/inbox%0A", headers=given)
+            review = client.post("/v1/feedback/review", headers=given, json={"reject": ["r001"]})
+            assert [one.status_code for one in (inbox, line_end, review)] == [401, 401, 401]
+            assert inbox.headers["www-authenticate"] == "Bearer"
+        reviewer = {"Authorization": f"Bearer {tokens.review}"}
+        assert client.post("/v1/feedback/review", headers=reviewer, json={}).status_code == 400
 
 
 def test_every_response_carries_the_security_headers(start: StartServer) -> None:
