@@ -233,7 +233,7 @@ class AutoPipeline:
         used, proposal = proposed
         decision = decide(proposal, used.calibration)
         shown = [passage.chunk_id for passage in proposal.passages]
-        if not decision.refused and self._guard_of(question, shown).discloses(decision.text):
+        if not decision.refused and self._guard_of(question, shown, bool(shown)).discloses(decision.text):
             decision = Decision(REFUSAL, True, decision.probability)
         if decision.refused:
             return decision, Checked(decision.text, [], supported=False, removed=0)
@@ -245,13 +245,16 @@ class AutoPipeline:
 
     def _draft(self, asked: Question, listener: Listener) -> Draft:
         shown = asked.contexts or ()
-        return Draft(self._check_of(shown), self._guard_of(asked.question, shown), listener)
+        with_passages = None if shown else False  # a long question may leave no room for them
+        guard = self._guard_of(asked.question, shown, with_passages)
+        return Draft(self._check_of(shown), guard, listener)
 
-    def _guard_of(self, question: str, chunk_ids: Sequence[str]) -> InstructionGuard:
+    def _guard_of(
+        self, question: str, chunk_ids: Sequence[str], with_passages: bool | None
+    ) -> InstructionGuard:
         chunks = [self._documents.retriever.chunks[i] for i in chunk_ids]
-        return InstructionGuard(
-            [question, *(text for chunk in chunks for text in (chunk.heading, chunk.text))]
-        )
+        told = [question, *(text for chunk in chunks for text in (chunk.heading, chunk.text))]
+        return InstructionGuard(told, with_passages)
 
     def _check_of(self, chunk_ids: Sequence[str]) -> QuoteCheck:
         chunks = self._documents.retriever.chunks
