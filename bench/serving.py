@@ -1,8 +1,9 @@
 """`mark serve` under load: `python -m bench.serving [--clients N] [--seconds S] [--rounds R]`.
 
-The project's own model answers practice questions that many clients ask and rate at once, in turn with and
-without batching, each time in a process of its own. Printed are answers a second, how long clients waited,
-memory, and whether every rating that was acknowledged is in the inbox exactly once.
+The project's own model answers practice questions that many clients ask and rate at once: in turn without
+batching, with it, and as the web page asks (streams with drafts), each time in a process of its own.
+Printed are answers a second, how long clients waited, memory, and whether every acknowledged rating is in the
+inbox exactly once. A request that fails ends the measurement.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import multiprocessing
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +36,7 @@ from mark.rlhf.feedback import read_inbox
 
 LINKED = ("data", "models", "chroma_db", "metrics", "conf", "params.yaml")
 READY_S = 300
+_ENDED = "the server ended before it answered; its own output above says why"
 
 
 @dataclass
@@ -43,50 +48,110 @@ class Seen:
     refused: int = 0  # times that a client was told 429
 
 
-def press(url: str, questions: Sequence[str], clients: int, duration_s: float, rate: bool) -> Seen:
+@dataclass(frozen=True)
+class Load:
+    """What clients do.
+
+    Attributes:
+        questions: Asked in turn, each with a number so that no two are equal.
+        clients: At once.
+        drafted: Ask as the web page does: a stream that also tells what is being written.
+    """
+
+    questions: Sequence[str]
+    clients: int
+    drafted: bool = False
+
+
+def press(url: str, load: Load, duration_s: float) -> Seen:
     """Ask, and rate what comes, from many threads for a while.
 
     Args:
         url: Of the server.
-        questions: Asked in turn, each with a number so that no two are equal.
-        clients: Threads.
+        load: Who asks what.
         duration_s: No question is asked after it; those under way are waited for.
-        rate: Send a thumb for every answer that says something.
+
+    Raises:
+        httpx.HTTPError: A request failed; the other clients end what they asked and ask no more.
     """
-    seen, lock, ends = Seen(), threading.Lock(), time.monotonic() + duration_s
-    numbers = itertools.count()
+    seen, lock, ended = Seen(), threading.Lock(), threading.Event()
+    numbers, ends = itertools.count(), time.monotonic() + duration_s
 
     def one() -> None:
         with httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
-            while time.monotonic() < ends:
+            while time.monotonic() < ends and not ended.is_set():
                 with lock:
                     number = next(numbers)
-                question = f"{questions[number % len(questions)]} ({number})"
-                body = {"model": "auto", "messages": [{"role": "user", "content": question}]}
+                question = f"{load.questions[number % len(load.questions)]} ({number})"
                 started = time.perf_counter()
-                found = client.post("/v1/chat/completions", json=body)
+                answer = ask(client, question, load.drafted)
                 took = time.perf_counter() - started
-                if found.status_code == 429:
+                if answer.retry_s is not None:
                     with lock:
                         seen.refused += 1
-                    time.sleep(float(found.headers["retry-after"]))
+                    ended.wait(answer.retry_s)
                     continue
-                answer = found.raise_for_status().json()
-                said = answer["choices"][0]["message"]["content"]
-                if rate and said.strip():  # an empty answer cannot be judged
-                    told = client.post("/v1/feedback", json={"id": answer["id"], "rating": "up"})
+                if answer.text.strip():  # an empty answer cannot be judged
+                    told = client.post("/v1/feedback", json={"id": answer.id, "rating": "up"})
                     told.raise_for_status()
                     with lock:
-                        seen.rated.append(answer["id"])
+                        seen.rated.append(answer.id)
                 with lock:
                     seen.seconds.append(took)
 
-    threads = [threading.Thread(target=one) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(load.clients) as threads:
+        try:
+            for client in as_completed([threads.submit(one) for _ in range(load.clients)]):
+                client.result()
+        finally:
+            ended.set()
     return seen
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a client was told: an answer, or when to come back."""
+
+    id: str = ""
+    text: str = ""
+    retry_s: float | None = None
+
+
+def ask(client: httpx.Client, question: str, drafted: bool) -> Told:
+    """Ask one question.
+
+    Args:
+        client: Of the server.
+        question: In plain language.
+        drafted: As the web page does.
+
+    Raises:
+        httpx.HTTPError: It is not answered.
+    """
+    body: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": question}]}
+    if drafted:
+        body |= {"stream": True, "mark": {"draft": True}}
+    found = client.post("/v1/chat/completions", json=body)
+    if found.status_code == 429:
+        return Told(retry_s=float(found.headers["retry-after"]))
+    found.raise_for_status()
+    if drafted:
+        return _streamed(found.text)
+    answer = found.json()
+    return Told(answer["id"], answer["choices"][0]["message"]["content"])
+
+
+def _streamed(events: str) -> Told:
+    name, text = "", ""
+    for line in events.splitlines():
+        if not line.startswith("data: {"):
+            continue
+        chunk = json.loads(line.removeprefix("data: "))
+        if "error" in chunk:
+            raise httpx.HTTPError(f"the stream ended with an error: {chunk['error']['message']}")
+        name = chunk["id"]
+        text += "".join(choice["delta"].get("content", "") for choice in chunk["choices"])
+    return Told(name, text)
 
 
 @dataclass(frozen=True)
@@ -101,23 +166,23 @@ class Measured:
     doubled: int
 
 
-def measure(
-    project: Path, settings: Serve, questions: Sequence[str], clients: int, seconds: float
-) -> Measured:
+def measure(project: Path, settings: Serve, load: Load, seconds: float) -> Measured:
     """Serve a project in a process of its own and press it.
 
     Args:
         project: Its root; feedback goes to a folder that is thrown away.
         settings: Section `serve`.
-        questions: What is asked.
-        clients: At once.
+        load: Who asks what.
         seconds: For so long, after a third of it to warm up.
+
+    Raises:
+        httpx.HTTPError: A request failed.
     """
     with tempfile.TemporaryDirectory() as name, served(project, Path(name), settings) as (url, process):
-        warm = press(url, questions, clients, seconds / 3, rate=True)
+        warm = press(url, load, seconds / 3)
         before = process.memory_info().rss
         started = time.perf_counter()
-        seen = press(url, questions, clients, seconds, rate=True)
+        seen = press(url, load, seconds)
         took = time.perf_counter() - started
         after = process.memory_info().rss
         rated = warm.rated + seen.rated
@@ -138,9 +203,13 @@ def served(project: Path, root: Path, settings: Serve) -> Iterator[tuple[str, ps
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(root, settings, theirs))
     process.start()
+    theirs.close()  # else the pipe stays open when the server dies, and its address is waited for without end
     try:
-        url = f"http://127.0.0.1:{ours.recv()}"
-        _wait(url)
+        try:
+            url = f"http://127.0.0.1:{ours.recv()}"
+        except EOFError:
+            raise SystemExit(_ENDED) from None
+        _wait(url, process)
         assert process.pid is not None
         yield url, psutil.Process(process.pid)
     finally:
@@ -158,9 +227,11 @@ def _serve(root: Path, settings: Serve, told: Any) -> None:
         make_server(Place(root, "127.0.0.1", Tokens()), settings).run(sockets=[listener])
 
 
-def _wait(url: str) -> None:
+def _wait(url: str, process: BaseProcess) -> None:
     ends = time.monotonic() + READY_S
     while time.monotonic() < ends:
+        if not process.is_alive():
+            raise SystemExit(_ENDED)
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
                 return
@@ -180,7 +251,7 @@ def row(name: str, runs: Sequence[Measured]) -> str:
 
 
 def main() -> None:
-    """Measure both ways in turn and print the table."""
+    """Measure all ways in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
@@ -188,12 +259,17 @@ def main() -> None:
     chosen = parser.parse_args()
     root = git_root()
     settings = load_section(Serve, "serve", root / PARAMS)
-    ways = {"one by one": settings.model_copy(update={"max_batch": 1}), "in batches": settings}
     questions = [one.question for one in read_jsonl(root / PRACTICE, PracticeQuestion)]
+    plain, drafted = (Load(questions, chosen.clients, drafted) for drafted in (False, True))
+    ways = {
+        "one by one": (settings.model_copy(update={"max_batch": 1}), plain),
+        "in batches": (settings, plain),
+        "drafted streams": (settings, drafted),
+    }
     runs: dict[str, list[Measured]] = {name: [] for name in ways}
     for _ in range(chosen.rounds):
-        for name, way in ways.items():
-            runs[name].append(measure(root, way, questions, chosen.clients, chosen.seconds))
+        for name, (way, load) in ways.items():
+            runs[name].append(measure(root, way, load, chosen.seconds))
     told = [
         f"{chosen.clients} clients, {chosen.seconds:.0f} s, {chosen.rounds} rounds, "
         f"serve.max_batch {settings.max_batch}",
@@ -201,9 +277,10 @@ def main() -> None:
         f"{'lost':>6} {'doubled':>8}",
         *(row(name, measured) for name, measured in runs.items()),
     ]
-    alone, together = ([one.per_second for one in runs[name]] for name in ways)
-    ratios = [new / old for new, old in zip(together, alone, strict=True)]
-    told.append(f"batching gains x{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    alone, together, streamed = ([one.per_second for one in runs[name]] for name in ways)
+    for what, rates in (("batching", together), ("batching, with drafts asked for,", streamed)):
+        ratios = [new / old for new, old in zip(rates, alone, strict=True)]
+        told.append(f"{what} gains x{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     sys.stdout.write("\n".join(told) + "\n")
 
 
