@@ -361,7 +361,24 @@ def test_the_mark_of_a_page_is_found_by_its_colour(reader: Open) -> None:
         const paint = (colour, y) => { pen.fillStyle = colour; pen.fillRect(0, y, 100, 10); return markedRow(canvas); };
         return [paint("#fff", 0), paint("#222", 20), paint("#c33", 40), paint("#ffe46e", 150), paint("#f0d050", 80)];
     """)
-    assert found == [0, 0, 0, 0.75, 0.4]
+    assert whole > 3 * seen and top < 0.75 * whole < top + seen / 2
+
+
+def test_without_a_draft_the_page_says_why(reader: Open) -> None:
+    page = reader(batch_window_ms=4000).open()
+    page.see("#documents-list", "Lease")
+    page.run(
+        "window.notes = []; new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => "
+        "window.notes.push(node.textContent)))).observe(document.getElementById('answer'), {childList: true, subtree: true});"
+    )
+    with page.live.client() as client, ThreadPoolExecutor(1) as thread:
+        other = thread.submit(client.post, "/v1/chat/completions", json=asking(QUESTIONS[0]))
+        while page.live.metric("mark_queue_length") != 1:
+            time.sleep(0.05)
+        page.ask(QUESTIONS[2])
+        assert other.result().status_code == 200
+    assert any(text.startswith("Others are asking: no draft") for text in page.run("return window.notes"))
+    assert page.live.metric("mark_batch_size_count") == 1
 
 
 def test_a_server_that_is_gone_is_said(reader: Open) -> None:
