@@ -354,12 +354,16 @@ def test_events_are_read_however_they_are_cut(reader: Open) -> None:
 
 def test_the_mark_of_a_page_is_found_by_its_colour(reader: Open) -> None:
     page = reader().open()
-    found = page.module("""
-        const { markedRow } = await import("/static/source.js");
-        const canvas = Object.assign(document.createElement("canvas"), { width: 100, height: 200 });
-        const pen = canvas.getContext("2d");
-        const paint = (colour, y) => { pen.fillStyle = colour; pen.fillRect(0, y, 100, 10); return markedRow(canvas); };
-        return [paint("#fff", 0), paint("#222", 20), paint("#c33", 40), paint("#ffe46e", 150), paint("#f0d050", 80)];
+    top, seen, whole = page.module("""
+        const { sourceDialog } = await import("/static/source.js");
+        const paper = new OffscreenCanvas(800, 4000);
+        paper.getContext("2d").fillRect(0, 0, 9, 9);
+        const body = await paper.convertToBlob();
+        const headers = { "x-highlight": "found", "x-highlight-at": "0.75" };
+        const place = { document: "x", title: "X", label: "", page: 1, span: [0, 1], text: "y" };
+        await sourceDialog({ file: async () => new Response(body, { headers }) })(place);
+        const area = document.getElementById("source-page");
+        return [area.scrollTop, area.clientHeight, area.querySelector("canvas").clientHeight];
     """)
     assert whole > 3 * seen and top < 0.75 * whole < top + seen / 2
 
