@@ -100,8 +100,9 @@ class AutoPipeline:
 
         Args:
             question: In plain language; on its own, without what was asked before.
-            listener: Called with each new piece of the answer while it is written: a draft that the refusal
-                rule has not seen. Quotations are held back until they are checked.
+            listener: Called after each token with the new piece of the answer, "" where it is held back: a
+                draft that the refusal rule has not seen. Quotations are held back until they are checked.
+                What it raises ends the writing.
 
         Raises:
             DataError: The question is empty or too long.

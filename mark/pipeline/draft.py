@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mark.pipeline.checking import QuoteCheck, settled
 from mark.pipeline.disclosure import InstructionGuard
 
-Listener = Callable[[str], None]
+Listener = Callable[[str], None]  # what it raises ends the writing
 
 
 class Draft:
@@ -17,14 +17,17 @@ class Draft:
         self._check, self._guard, self._listener, self._told = check, guard, listener, ""
 
     def hear(self, text: str) -> None:
-        """The answer so far."""
-        self._tell(self._guard.settled(self._check.without_fakes(settled(text.lstrip()))))
+        """The answer so far; the listener hears of each call, if only "", so that it can end the writing."""
+        self._listener(self._new(self._guard.settled(self._check.without_fakes(settled(text.lstrip())))))
 
     def finish(self, text: str) -> None:
         """The whole answer."""
-        self._tell(self._guard.cut(self._check.without_fakes(text)))
+        if rest := self._new(self._guard.cut(self._check.without_fakes(text))):
+            self._listener(rest)
 
-    def _tell(self, text: str) -> None:
-        if text.startswith(self._told) and len(text) > len(self._told):
-            self._listener(text[len(self._told) :])
-            self._told = text
+    def _new(self, text: str) -> str:
+        """What was not told before."""
+        if not text.startswith(self._told):
+            return ""
+        new, self._told = text[len(self._told) :], text
+        return new

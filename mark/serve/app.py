@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from mark import __version__
 from mark.config import Serve
 from mark.errors import MarkError
+from mark.serve.access import ACCESS, access_router
 from mark.serve.batching import Batcher
 from mark.serve.completions import Completions
 from mark.serve.documents import DocumentShelf
@@ -65,7 +66,7 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
     upload = BodyLimit((settings.max_upload_mb << 20) + _ENVELOPE, settings.timeout_s)
     limited = BodyLimits(_inner(place, settings, metrics, web), body, {("POST", "/v1/documents"): upload})
     hosts = allowed_hosts(place.host, settings.allowed_hosts)
-    guarded = Guard(limited, place.tokens, hosts, OPEN_PATHS | web.keys())
+    guarded = Guard(limited, place.tokens, hosts, OPEN_PATHS | {ACCESS} | web.keys())
     return Observer(SecureHeaders(guarded, revalidated=frozenset(web)), metrics)
 
 
@@ -81,6 +82,7 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     )
     add_handlers(app)
     app.include_router(web_router(web))
+    app.include_router(access_router(place.tokens))
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
     app.include_router(feedback_router(place.root, (place.tokens.ask or "").encode(), metrics))

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,7 +26,12 @@ from mark.serve.schema import AUTO
 
 log = logging.getLogger(__name__)
 
+DraftListener = Callable[[str | None], None]  # None: no draft comes, the question is answered with others
 _Result = tuple[Answer, Usage] | Exception
+
+
+class _UnwantedError(Exception):
+    """Nobody waits any more for what is being written."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Job:
 
     question: str
     model: str
-    listener: Listener | None  # is told the draft; such a question is answered alone
+    listener: DraftListener | None  # is told the draft where the question is answered alone
     done: asyncio.Future[Served]
     entered: float = field(default_factory=time.perf_counter)
 
@@ -73,8 +78,13 @@ class Batcher:
             await self._task
         self._thread.shutdown()
 
-    def submit(self, question: str, model: str = AUTO, listener: Listener | None = None) -> Job:
+    def submit(self, question: str, model: str = AUTO, listener: DraftListener | None = None) -> Job:
         """Put a question at the end of the queue.
+
+        Args:
+            question: In plain language.
+            model: Who is to answer.
+            listener: Is told the draft, in the thread that answers, where no others are answered with it.
 
         Raises:
             ApiError: 429 where the queue is full, 503 where the server is stopping.
@@ -135,7 +145,7 @@ class Batcher:
         ends = self._waiting[0].entered + self._settings.batch_window_ms / 1000
         while not self._closing and len(self._mates()) < self._settings.max_batch:
             left = ends - time.perf_counter()
-            if left <= 0 or not self._waiting or self._waiting[0].listener is not None:
+            if left <= 0 or not self._waiting or self._may_be_drafted():
                 break
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
@@ -143,16 +153,18 @@ class Batcher:
         batch = self._mates()[: self._settings.max_batch]
         for job in batch:
             self._waiting.remove(job)
+            if job.listener is not None and len(batch) > 1:
+                job.listener(None)
+                job.listener = None
         self._count()
         return batch
 
+    def _may_be_drafted(self) -> bool:
+        """Whether the oldest question wants a draft and no other could be answered with it."""
+        return self._waiting[0].listener is not None and len(self._mates()) == 1
+
     def _mates(self) -> list[Job]:
-        if not self._waiting:
-            return []
-        first = self._waiting[0]
-        if first.listener is not None:
-            return [first]
-        return [job for job in self._waiting if job.model == first.model and job.listener is None]
+        return [job for job in self._waiting if job.model == self._waiting[0].model]
 
     async def _answer(self, batch: Sequence[Job]) -> None:
         started = time.perf_counter()
@@ -174,7 +186,7 @@ class Batcher:
         """In the answering thread: one result a question; a fault of one does not concern the others."""
         try:
             pipeline = self._pool.get(batch[0].model)
-            return list(_ask(pipeline, [job.question for job in batch], batch[0].listener))
+            return _ask(pipeline, batch)
         except DataError as fault:
             if len(batch) == 1:
                 return [fault]
@@ -183,14 +195,24 @@ class Batcher:
             return [fault] * len(batch)
 
 
-def _ask(
-    pipeline: AutoPipeline, questions: Sequence[str], listener: Listener | None
-) -> list[tuple[Answer, Usage]]:
-    if listener is not None:
-        answers = [pipeline.process_query(questions[0], listener)]
+def _ask(pipeline: AutoPipeline, batch: Sequence[Job]) -> list[_Result]:
+    if batch[0].listener is not None:
+        answers = [pipeline.process_query(batch[0].question, _while_wanted(batch[0], batch[0].listener))]
     else:
-        answers = pipeline.process_queries(questions)
+        answers = pipeline.process_queries([job.question for job in batch])
     return [(answer, pipeline.usage(answer)) for answer in answers]
+
+
+def _while_wanted(job: Job, listener: DraftListener) -> Listener:
+    """Passes the draft on, and stops the writing where nobody waits for it any more."""
+
+    def hear(piece: str) -> None:
+        if job.done.done():
+            raise _UnwantedError
+        if piece:
+            listener(piece)
+
+    return hear
 
 
 def _api_error(fault: Exception) -> ApiError:

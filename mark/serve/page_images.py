@@ -68,10 +68,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, and whether the passage is marked in it."""
+    """A PNG, whether the passage is marked in it, and where that begins: 0 at the top, 1 at the foot."""
 
     png: bytes
     found: bool
+    at: float | None = None
 
 
 class PictureCache:
@@ -128,11 +129,13 @@ class PageImages:
             document: str, page: int, start: Number | None = None, end: Number | None = None,
             width: Annotated[int, Query(ge=_MIN_WIDTH, le=_MAX_WIDTH)] = _WIDTH,
         ) -> Response:  # fmt: skip
-            """A page, with the span of a quote marked; `x-highlight` says whether it was found."""
+            """A page, with the span of a quote marked; `x-highlight` says whether, `x-highlight-at` where."""
             row = await run_in_threadpool(self._rows.find, document, page)
             picture = await self._picture(Wanted(row, *_span(row, start, end), width))
-            found = "found" if picture.found else "none"
-            return Response(picture.png, media_type="image/png", headers={"x-highlight": found})
+            told = {"x-highlight": "found" if picture.found else "none"}
+            if picture.at is not None:
+                told["x-highlight-at"] = f"{picture.at:.4f}"
+            return Response(picture.png, media_type="image/png", headers=told)
 
         return routes
 
@@ -197,7 +200,7 @@ def draw(path: Path, wanted: Wanted, root: Path) -> Picture:
         code, detail = reading.fault or ("crashed", "nothing came back")
         raise ApiError(422, f"page {page.page} of {page.document} cannot be drawn: {code} ({detail})", code)
     row = reading.texts[0]
-    return Picture(base64.b64decode(row["image"]), row["found"])
+    return Picture(base64.b64decode(row["image"]), row["found"], row["at"])
 
 
 def _span(page: Page, start: int | None, end: int | None) -> tuple[int, int]:

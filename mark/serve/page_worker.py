@@ -45,7 +45,7 @@ class _Mark:
 
 
 def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one page; `image` is a PNG in base64, `found` whether the passage is marked in it.
+    """The rows of one page: `image`, a PNG in base64; `found`, whether the passage is marked; `at`, where.
 
     Args:
         job: Besides what each backend gets: `width` in pixels, `reader` (the file of the backend that gave
@@ -60,6 +60,7 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         marks = _passage_boxes(job, reader, index) if job["passage"] else []
         # Fields become part of the page, or they would be drawn over the mark.
         page, _ = reader._with_fields(_opened(job), raw, index)
+        at = _top(marks, page.get_bbox(), page.get_rotation()) if marks else None
         for mode, colour in _LAYERS if marks else ():
             page.insert_obj(_path(marks, mode, colour, raw))
         image = page.render(scale=_scale(page.get_size(), job["width"]), may_draw_forms=False).to_pil()
@@ -69,7 +70,7 @@ def read(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     picture = base64.b64encode(stream.getvalue()).decode("ascii")
-    yield {"kind": "page", "page": index + 1, "found": bool(marks), "image": picture}
+    yield {"kind": "page", "page": index + 1, "found": bool(marks), "at": at, "image": picture}
 
 
 def _opened(job: dict[str, Any]) -> Any:
@@ -120,6 +121,19 @@ def _passage_boxes(job: dict[str, Any], reader: Any, index: int) -> list[Box]:
     for degrees, page_box in reversed(turns):
         boxes = [_turned_back(box, degrees, page_box) for box in boxes]
     return boxes
+
+
+def _top(boxes: Sequence[Box], page: Box, degrees: int) -> float:
+    """Where the marks begin on the page as it is shown, turned clockwise: 0 at its top, 1 at its foot."""
+    left, bottom, right, top = page
+    edges = {
+        0: (top - max(box[3] for box in boxes), top - bottom),
+        90: (min(box[0] for box in boxes) - left, right - left),
+        180: (min(box[1] for box in boxes) - bottom, top - bottom),
+        270: (right - max(box[2] for box in boxes), right - left),
+    }
+    above, height = edges[degrees]
+    return min(max(above / max(height, 1e-3), 0.0), 1.0)
 
 
 def _module(file: str) -> Any:

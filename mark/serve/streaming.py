@@ -41,8 +41,8 @@ class Chunks:
             self._id, self._model = served.answer.response_id, served.answer.model
         return self._event([_choice({"role": "assistant", "content": ""})])
 
-    def draft(self, text: str) -> str:
-        """What is being written; a client that does not know of it shows nothing."""
+    def draft(self, text: str | None) -> str:
+        """What is being written (None: no draft comes); a client that does not know of it shows nothing."""
         return self._event([_choice({})], {"mark": {"draft": text}})
 
     def answer(self, served: Served, mark: Mark, include_usage: bool) -> list[str]:
@@ -74,13 +74,13 @@ class Drafts:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._pieces: asyncio.Queue[str] = asyncio.Queue()
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
-    def hear(self, piece: str) -> None:
-        """Called by the pipeline, in its thread."""
+    def hear(self, piece: str | None) -> None:
+        """Called in the thread that answers; None: there will be no draft."""
         self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
 
-    async def next(self) -> str:
+    async def next(self) -> str | None:
         """The next piece."""
         return await self._pieces.get()
 

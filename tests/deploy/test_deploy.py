@@ -87,6 +87,21 @@ def test_the_image_gets_what_it_copies_and_no_data() -> None:
     assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["10001:10001"]
 
 
+def test_an_upload_is_ingested_where_only_tmp_can_be_written(tmp_path: Path) -> None:
+    """DVC keeps its locks in /var/tmp unless it is told otherwise; the documented container has /tmp alone."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert "--read-only --tmpfs /tmp " in (ROOT / "docs/deploy.md").read_text()
+    (folder,) = re.findall(r"\bDVC_SITE_CACHE_DIR=(\S+)", text)
+    assert Path(folder).is_relative_to("/tmp")
+    moved = os.environ | {"DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    for command in (["init", "--no-scm", "-q"], ["status", "-q"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *command], cwd=tmp_path, env=moved, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site").is_dir()  # it is this variable that DVC reads
+
+
 def check_health(port: int) -> int:
     command = [sys.executable, str(DEPLOY / "healthcheck.py")]
     return subprocess.run(

@@ -157,9 +157,6 @@ def test_a_page_is_drawn_or_the_reason_is_one_line(reader: Open, three_pdfs: Pat
     page.focused.send_keys(Keys.ESCAPE)
     assert not page.run("return document.querySelector('dialog').open")
     assert page.focused.text == "Show the page"
-    with page.live.client() as client:
-        if "/v1/documents/{document}/pages/{page}.png" not in client.get("/openapi.json").json()["paths"]:
-            return  # a server without pages as pictures
     shutil.copytree(three_pdfs, page.live.root / "data/raw")
     page.focused.send_keys(Keys.ENTER)
     page.see("#source-line", "The quoted words are marked.")
@@ -251,9 +248,7 @@ def test_the_token_is_asked_for_and_kept_for_the_tab(reader: Open) -> None:
     page.see("#documents-list", "Lease")
     assert not page.see("#question").get_attribute("disabled")
     page.ask(QUESTIONS[2])
-    with page.live.client() as client:
-        reviewing = "/v1/feedback/review" in client.get("/openapi.json").json()["paths"]
-    assert page.all("#tab-review")[0].is_displayed() is reviewing
+    page.see("#tab-review", "Review")
     page.open()
     page.see("#documents-list", "Lease")
     assert not page.all("#token-form")[0].is_displayed()
@@ -352,16 +347,37 @@ def test_events_are_read_however_they_are_cut(reader: Open) -> None:
     ]
 
 
-def test_the_mark_of_a_page_is_found_by_its_colour(reader: Open) -> None:
+def test_a_page_is_scrolled_to_its_mark(reader: Open) -> None:
     page = reader().open()
-    found = page.module("""
-        const { markedRow } = await import("/static/source.js");
-        const canvas = Object.assign(document.createElement("canvas"), { width: 100, height: 200 });
-        const pen = canvas.getContext("2d");
-        const paint = (colour, y) => { pen.fillStyle = colour; pen.fillRect(0, y, 100, 10); return markedRow(canvas); };
-        return [paint("#fff", 0), paint("#222", 20), paint("#c33", 40), paint("#ffe46e", 150), paint("#f0d050", 80)];
+    top, seen, whole = page.module("""
+        const { sourceDialog } = await import("/static/source.js");
+        const paper = new OffscreenCanvas(800, 4000);
+        paper.getContext("2d").fillRect(0, 0, 9, 9);
+        const body = await paper.convertToBlob();
+        const headers = { "x-highlight": "found", "x-highlight-at": "0.75" };
+        const place = { document: "x", title: "X", label: "", page: 1, span: [0, 1], text: "y" };
+        await sourceDialog({ file: async () => new Response(body, { headers }) })(place);
+        const area = document.getElementById("source-page");
+        return [area.scrollTop, area.clientHeight, area.querySelector("canvas").clientHeight];
     """)
-    assert found == [0, 0, 0, 0.75, 0.4]
+    assert whole > 3 * seen and top < 0.75 * whole < top + seen / 2
+
+
+def test_without_a_draft_the_page_says_why(reader: Open) -> None:
+    page = reader(batch_window_ms=4000).open()
+    page.see("#documents-list", "Lease")
+    page.run(
+        "window.notes = []; new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => "
+        "window.notes.push(node.textContent)))).observe(document.getElementById('answer'), {childList: true, subtree: true});"
+    )
+    with page.live.client() as client, ThreadPoolExecutor(1) as thread:
+        other = thread.submit(client.post, "/v1/chat/completions", json=asking(QUESTIONS[0]))
+        while page.live.metric("mark_queue_length") != 1:
+            time.sleep(0.05)
+        page.ask(QUESTIONS[2])
+        assert other.result().status_code == 200
+    assert any(text.startswith("Others are asking: no draft") for text in page.run("return window.notes"))
+    assert page.live.metric("mark_batch_size_count") == 1
 
 
 def test_a_server_that_is_gone_is_said(reader: Open) -> None:

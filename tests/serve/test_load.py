@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from mark import AutoPipeline
+from mark.pipeline.streaming import _Overheard
 from mark.registry.promotion import promote as registry_promote
 from mark.registry.view import adapter_sha256
 from tests.pipeline.conftest import promote
 from tests.pipeline.test_auto import QUESTIONS
 from tests.serve.conftest import Live, StartServer, asking
+
+TOKENS = 24  # of an answer that is cancelled
 
 
 def ask(live: Live, question: str, **more: Any) -> httpx.Response:
@@ -72,6 +77,66 @@ def test_a_client_that_goes_away_leaves_the_queue(start: StartServer, stream: bo
         client.post("/v1/chat/completions", json=asking(QUESTIONS[0], stream=stream), timeout=0.5)
     wait_for(live, "mark_dropped_total", 1)
     assert live.metric("mark_queue_length") == 0 and live.metric("mark_answers_total") == 0
+
+
+def events(live: Live, question: str) -> list[Any]:
+    """The events of a stream with a draft."""
+    lines = ask(live, question, stream=True, mark={"draft": True}).text.splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+
+
+def drafts(found: list[Any]) -> list[str | None]:
+    return [event["mark"]["draft"] for event in found if "draft" in event.get("mark", {})]
+
+
+def test_a_drafted_question_joins_those_that_wait(start: StartServer) -> None:
+    """Alone it does not wait for others and tells its draft; with others it is answered in their batch."""
+    live = start(batch_window_ms=2000, max_batch=4)
+    began = time.monotonic()
+    alone = events(live, QUESTIONS[0])
+    assert time.monotonic() - began < 1.5
+    assert "".join(filter(None, drafts(alone))) and None not in drafts(alone)
+    with ThreadPoolExecutor(3) as threads:
+        plain = threads.submit(ask, live, QUESTIONS[1])
+        wait_for(live, "mark_queue_length", 1)
+        joined = list(threads.map(lambda question: events(live, question), [QUESTIONS[0], QUESTIONS[2]]))
+        assert plain.result().status_code == 200
+    assert [drafts(found) for found in joined] == [[None], [None]]
+    assert (live.metric("mark_batch_size_count"), live.metric("mark_batch_size_sum")) == (2, 4)
+    (before,), (after,) = (
+        [one["mark"] for one in found if "quotes" in one.get("mark", {})] for found in (alone, joined[0])
+    )
+    assert before["passages"] == after["passages"]
+
+
+def test_a_draft_that_nobody_reads_is_not_written_on(
+    start: StartServer, make_root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancel on the page: the generation ends at its next token, and the next question is answered."""
+    steps, writing, real = 0, threading.Event(), _Overheard.step
+
+    def slow(self: Any, tokens: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        writing.set()
+        time.sleep(0.3)
+        return real(self, tokens)
+
+    monkeypatch.setattr(_Overheard, "step", slow)
+    root = make_root(["transformer_lora"])
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["eval"]["max_new_tokens"] = TOKENS
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    live = start(root=root)
+    body = asking(QUESTIONS[0], stream=True, mark={"draft": True})
+    with live.client() as client, client.stream("POST", "/v1/chat/completions", json=body):
+        assert writing.wait(30)
+    wait_for(live, "mark_dropped_total", 1)
+    monkeypatch.undo()
+    began = time.monotonic()
+    assert ask(live, QUESTIONS[2]).status_code == 200
+    assert time.monotonic() - began < 5 and live.metric("mark_answers_total") == 1
+    assert 0 < steps < TOKENS // 2
 
 
 def test_too_late_is_408(start: StartServer) -> None:

@@ -119,13 +119,16 @@ def test_the_search_for_unsafe_code_finds_it(line: str) -> None:
 
 
 def test_all_that_the_page_loads_is_there() -> None:
-    """Views of their own (tabs.js) may be missing; their styles then are too."""
-    own = {f"/static/{path.name}" for path in FILES} | {"/static/tabs.css"}
+    own = {f"/static/{path.name}" for path in FILES}
     page = (STATIC / "index.html").read_text(encoding="utf-8")
     assert set(re.findall(r'(?:src|href)="(/[^"]+)"', page)) <= own
     for path in STATIC.glob("*.js"):
         for name in re.findall(r'from "\./([^"]+)"', path.read_text(encoding="utf-8")):
             assert (STATIC / name).is_file(), f"{path.name} imports {name}"
+    listed = re.search(r"const LOADED = \[(.+)\]", (STATIC / "tabs.js").read_text(encoding="utf-8"))
+    assert listed is not None
+    for name in re.findall(r'"(\w+)"', listed[1]):
+        assert (STATIC / f"{name}.js").is_file(), f"tabs.js opens {name}"
 
 
 def test_a_wheel_holds_the_page(tmp_path: Path) -> None:

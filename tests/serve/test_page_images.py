@@ -35,6 +35,8 @@ def picture(live: Live, row: Page, words: str, **more: Any) -> Image.Image:
     assert found.headers["x-highlight"] == "found" and found.headers["content-type"] == "image/png"
     image = Image.open(io.BytesIO(found.content)).convert("RGB")
     image.load()
+    first = np.flatnonzero(marked(image).any(axis=1))[0]
+    assert abs(float(found.headers["x-highlight-at"]) * image.height - first) < 3
     return image
 
 

@@ -70,6 +70,7 @@ def test_a_page_without_a_span_has_no_mark(start: StartServer, shelve: Shelve, o
     with live.client() as client:
         plain = client.get("/v1/documents/oven/pages/1.png")
         assert (plain.status_code, plain.headers["x-highlight"]) == (200, "none")
+        assert "x-highlight-at" not in plain.headers
         assert plain.content != get(live, "oven", 0, 5).content
         for half in ("start", "end"):
             found = client.get("/v1/documents/oven/pages/1.png", params={half: 3})

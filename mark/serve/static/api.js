@@ -3,8 +3,12 @@
 import { readEvents } from "./events.js";
 import { Kept } from "./storage.js";
 
-const token = new Kept(() => sessionStorage, "mark.token");
-const UNREACHABLE = "The server cannot be reached. Is `mark serve` still running?";
+const REVIEWS = /^\/v1\/feedback\/(inbox|review)\b/;
+const tokens = {
+  all: new Kept(() => sessionStorage, "mark.token"),
+  reviewers: new Kept(() => sessionStorage, "mark.review-token"),
+};
+export const UNREACHABLE = "The server cannot be reached. Is `mark serve` still running?";
 
 /** A call that failed: its message is one line, `status` is 0 where no answer came. */
 export class ApiError extends Error {
@@ -15,16 +19,19 @@ export class ApiError extends Error {
 }
 
 export const api = {
-  /** Fires `token`: a call was refused for want of the right token. */
+  /** Fires `token` with `kind` (all, reviewers) and `wrong`: a call was refused for want of the right token. */
   events: new EventTarget(),
 
+  /** Whether reviewers have a token of their own; else everybody's is sent for reviews too. */
+  reviewersApart: false,
+
   get hasToken() {
-    return token.value !== null;
+    return tokens.all.value !== null;
   },
 
-  /** Send this token from now on; null forgets it. */
-  useToken(value) {
-    token.set(value);
+  /** Send this token of a kind from now on; null forgets it. */
+  useToken(kind, value) {
+    tokens[kind].set(value);
   },
 
   async get(path, signal) {
@@ -61,14 +68,21 @@ export const api = {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       request.open("POST", path);
-      for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+      for (const [name, value] of Object.entries(authorization(path))) request.setRequestHeader(name, value);
       request.upload.addEventListener("progress", (event) => {
         if (event.lengthComputable) progress(event.loaded / event.total);
       });
       request.addEventListener("error", () => reject(new ApiError(UNREACHABLE, 0)));
       request.addEventListener("load", () => {
-        if (request.status < 300) resolve(JSON.parse(request.responseText));
-        else reject(refused(request.status, request.responseText));
+        if (request.status >= 300) {
+          reject(refused(path, request.status, request.responseText));
+          return;
+        }
+        try {
+          resolve(JSON.parse(request.responseText));
+        } catch {
+          reject(new ApiError("The server's answer cannot be read; look into the list of documents.", request.status));
+        }
       });
       const form = new FormData();
       form.append("file", file);
@@ -88,22 +102,29 @@ function send(path, body, signal) {
 async function call(method, path, { headers = {}, body, signal }) {
   let response;
   try {
-    response = await fetch(path, { method, headers: { ...headers, ...authorization() }, body, signal });
+    response = await fetch(path, { method, headers: { ...headers, ...authorization(path) }, body, signal });
   } catch (fault) {
     throw fault.name === "AbortError" ? fault : new ApiError(UNREACHABLE, 0);
   }
-  if (!response.ok) throw refused(response.status, await response.text());
+  if (!response.ok) throw refused(path, response.status, await response.text());
   return response;
 }
 
-function authorization() {
-  return token.value === null ? {} : { authorization: `Bearer ${token.value}` };
+function kindOf(path) {
+  return api.reviewersApart && REVIEWS.test(path) ? "reviewers" : "all";
 }
 
-function refused(status, body) {
+function authorization(path) {
+  const token = tokens[kindOf(path)].value ?? tokens.all.value;
+  return token === null ? {} : { authorization: `Bearer ${token}` };
+}
+
+function refused(path, status, body) {
   if (status === 401) {
-    api.events.dispatchEvent(new CustomEvent("token", { detail: { wrong: token.value !== null } }));
-    return new ApiError("The token is missing or wrong: enter it above.", status);
+    const kind = kindOf(path);
+    api.events.dispatchEvent(new CustomEvent("token", { detail: { kind, wrong: tokens[kind].value !== null } }));
+    return new ApiError(kind === "all" ? "The token is missing or wrong: enter it above."
+      : "Only reviewers may see this: enter their token above.", status);
   }
   let message = `The server answered ${status} without a reason.`;
   try {

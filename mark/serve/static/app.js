@@ -10,6 +10,10 @@ import { tabs } from "./tabs.js";
 
 const TOKEN = /^[\x21-\x7e]{16,}$/;
 const AUTO = "auto";
+const FORMS = {
+  all: { label: "This server asks for its token", wrong: "This is not the server's token." },
+  reviewers: { label: "Enter the reviewers' token", wrong: "This is not the reviewers' token." },
+};
 
 const past = new History((entry) => showAnswer(entry));
 const showAnswer = askBox(api, sourceDialog(api), past);
@@ -33,17 +37,22 @@ async function refreshModels() {
     element("option", { value: id, selected: id === chosen }, id)));
 }
 
-/** Reviewing needs a token: without one the tab would only tell so. */
+/** Reviewing needs a token. Where reviewers have one of their own the tab is where it is entered. */
 async function refreshReview() {
-  const schema = api.hasToken ? await api.get("/openapi.json").catch(() => null) : null;
-  views.show("review", schema !== null && "/v1/feedback/review" in schema.paths);
+  const access = await api.get("/v1/access").catch(() => null);
+  if (access === null) return;
+  api.reviewersApart = access.review_token;
+  views.show("review", access.review_token || (access.reviews && api.hasToken));
 }
 
 function wireToken() {
   const form = byId("token-form");
-  api.events.addEventListener("token", ({ detail }) => {
-    showLine(byId("token-fault"), detail.wrong ? "This is not the server's token." : "");
-    if (!form.hidden) return;
+  let asked = "all";
+  api.events.addEventListener("token", ({ detail: { kind, wrong } }) => {
+    if (!form.hidden && asked === "all") return; // without that one the other is of no use
+    asked = kind;
+    byId("token-label").textContent = FORMS[kind].label;
+    showLine(byId("token-fault"), wrong ? FORMS[kind].wrong : "");
     form.hidden = false;
     byId("token").focus();
   });
@@ -54,12 +63,15 @@ function wireToken() {
       showLine(byId("token-fault"), "A token has at least 16 characters of ASCII and no space.");
       return;
     }
-    api.useToken(given);
+    api.useToken(asked, given);
     byId("token").value = "";
     form.hidden = true;
     showLine(byId("ask-fault"), "");
     await refresh();
-    if (form.hidden) byId("question").focus();
+    await views.reload();
+    if (!form.hidden) return;
+    const view = byId("panel-ask").hidden ? document.querySelector("[role=tabpanel]:not([hidden])") : byId("question");
+    view.focus();
   });
 }
 

@@ -91,7 +91,9 @@ async function streamed(api, { asked, model, area, signal }) {
   let [id, draft, text, mark] = ["", "", "", null];
   for await (const chunk of api.stream("/v1/chat/completions", request, signal)) {
     const piece = chunk.choices[0]?.delta.content;
-    if (chunk.mark?.draft !== undefined) {
+    if (chunk.mark?.draft === null) {
+      body.replaceChildren(element("p", { class: "note waiting" }, "Others are asking: no draft. Writing the answer …"));
+    } else if (chunk.mark?.draft !== undefined) {
       draft += chunk.mark.draft;
       body.replaceChildren(draftView(draft));
     } else if (chunk.mark) {

@@ -12,9 +12,10 @@ export function sourceDialog(api) {
   let opened = new AbortController();
   const area = byId("source-page");
   const larger = byId("source-larger");
+  let at = 0; // where the mark begins, as a share of the page's height
   larger.addEventListener("click", () => {
     larger.setAttribute("aria-pressed", String(area.classList.toggle("large")));
-    scrollToMark(area);
+    scrollTo(area, at);
   });
   byId("source-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
@@ -37,7 +38,8 @@ export function sourceDialog(api) {
       if (signal.aborted) return;
       byId("source-line").textContent = lineOf(place, response.headers.get("x-highlight"));
       area.replaceChildren(drawn(image, name));
-      scrollToMark(area);
+      at = Number(response.headers.get("x-highlight-at")); // 0 where there is none
+      scrollTo(area, at);
     } catch (fault) {
       if (!signal.aborted) byId("source-line").textContent = fault.message;
     }
@@ -56,23 +58,9 @@ function lineOf(place, highlight) {
 }
 
 /** A mark far down the page would be out of sight. */
-function scrollToMark(area) {
+function scrollTo(area, at) {
   const canvas = area.querySelector("canvas");
-  if (canvas) area.scrollTop = markedRow(canvas) * canvas.clientHeight - area.clientHeight / 4;
-}
-
-/** Where the yellow of the mark begins, as a share of the page's height; 0 where there is none. */
-export function markedRow(canvas) {
-  const { width, height } = canvas;
-  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-  for (let row = 0; row < height; row += 1) {
-    let yellow = 0;
-    for (let at = row * width * 4; at < (row + 1) * width * 4; at += 4) {
-      if (data[at] - data[at + 2] > 80 && data[at + 1] - data[at + 2] > 60) yellow += 1;
-    }
-    if (yellow >= 6) return row / height;
-  }
-  return 0;
+  if (canvas) area.scrollTop = at * canvas.clientHeight - area.clientHeight / 4;
 }
 
 function drawn(image, name) {

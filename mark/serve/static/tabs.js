@@ -1,5 +1,6 @@
 // The views of the page; what a view needs is loaded when it is first opened.
 
+import { UNREACHABLE } from "./api.js";
 import { byId, element } from "./dom.js";
 
 const NAMES = ["ask", "experiments", "review"];
@@ -8,10 +9,12 @@ const LOADED = ["experiments", "review"];
 /**
  * Wire the tabs; the open one stands in the address, so that reloading and going back keep it.
  * @param {Object} api Handed to the views.
- * @returns {{show: (name: string, usable: boolean) => void}} Shows or hides a tab.
+ * @returns {{show: (name: string, usable: boolean) => void, reload: () => Promise<void>}} Shows or hides a tab;
+ *   loads the open view again, and the others when they are next opened.
  */
 export function tabs(api) {
   const opened = new Set();
+  let current = NAMES[0];
   const usable = (name) => NAMES.includes(name) && !byId(`tab-${name}`).hidden;
   const wanted = () => location.hash.slice(1) || NAMES[0];
 
@@ -39,6 +42,7 @@ export function tabs(api) {
 
   function open(name) {
     const chosen = usable(name) ? name : NAMES[0];
+    current = chosen;
     for (const each of NAMES) {
       const tab = byId(`tab-${each}`);
       tab.setAttribute("aria-selected", String(each === chosen));
@@ -56,6 +60,12 @@ export function tabs(api) {
       byId(`tab-${name}`).hidden = !on;
       open(wanted());
     },
+    async reload() {
+      opened.clear();
+      if (!LOADED.includes(current)) return;
+      opened.add(current);
+      await load(current, api);
+    },
   };
 }
 
@@ -67,8 +77,7 @@ async function load(name, api) {
     const view = await import(`./${name}.js`);
     await view.mount(place, api);
   } catch (fault) {
-    const missing = fault instanceof TypeError && fault.message.includes("import");
-    place.replaceChildren(element("p", { class: "fault", role: "alert" },
-      missing ? "This view is not part of this server." : fault.message));
+    const lost = fault instanceof TypeError && fault.message.includes("import");
+    place.replaceChildren(element("p", { class: "fault", role: "alert" }, lost ? UNREACHABLE : fault.message));
   }
 }
