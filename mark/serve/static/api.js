@@ -6,11 +6,12 @@ import { Kept } from "./storage.js";
 const token = new Kept(() => sessionStorage, "mark.token");
 const UNREACHABLE = "The server cannot be reached. Is `mark serve` still running?";
 
-/** A call that failed: its message is one line, `status` is 0 where no answer came. */
+/** A call that failed: its message is one line, `status` is 0 where no answer came, `param` what it is about. */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
+    this.param = param;
   }
 }
 
@@ -105,11 +106,11 @@ function refused(status, body) {
     api.events.dispatchEvent(new CustomEvent("token", { detail: { wrong: token.value !== null } }));
     return new ApiError("The token is missing or wrong: enter it above.", status);
   }
-  let message = `The server answered ${status} without a reason.`;
   try {
-    message = JSON.parse(body).error.message;
+    const { message, param } = JSON.parse(body).error;
+    return new ApiError(message, status, param);
   } catch {
     // Something between here and the server answered: the status is all there is to tell.
+    return new ApiError(`The server answered ${status} without a reason.`, status);
   }
-  return new ApiError(message, status);
 }
