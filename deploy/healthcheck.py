@@ -8,6 +8,7 @@ Another status than 200 counts as an answer only where it says that the Host is 
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import sys
 
@@ -24,10 +25,18 @@ def main() -> int:
         return 1
     finally:
         connection.close()
-    if answer.status == 200 or (answer.status == 403 and b'"code":"host"' in body):
+    if answer.status == 200 or (answer.status == 403 and code_of(body) == "host"):
         return 0
     sys.stderr.write(f"/healthz answers {answer.status}\n")
     return 1
+
+
+def code_of(body: bytes) -> object:
+    """The code of an error's body; None where it is none."""
+    try:
+        return json.loads(body)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 if __name__ == "__main__":

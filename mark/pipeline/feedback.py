@@ -32,6 +32,10 @@ class UnknownResponseError(DataError):
     """Feedback names an answer that is not in the journal."""
 
 
+class JudgementError(DataError):
+    """Feedback says nothing, too much or what no text holds: its sender can mend it."""
+
+
 @dataclass(frozen=True)
 class FeedbackRow:
     """A judgement as it stands in the inbox.
@@ -67,8 +71,9 @@ def add_feedback(
 
     Raises:
         UnknownResponseError: The journal does not hold the answer.
-        DataError: Neither rating nor edit, an edit that is empty, too long or the answer itself, a character
-            that no text has, or the inbox is full or cannot be written.
+        JudgementError: Neither rating nor edit, an edit that is empty, too long or the answer itself, or a
+            character that no text has.
+        DataError: The inbox is full or held, or cannot be written; or the journal cannot be read.
     """
     entry = find_entry(root, response_id)
     if entry is None:
@@ -104,7 +109,7 @@ def _unknown(root: Path, what: str) -> UnknownResponseError:
 
 def _check(entry: JournalEntry, rating: str | None, edited: str | None, comment: str | None) -> None:
     if not entry.answer.strip():
-        raise DataError("the answer is empty; there is nothing to judge")
+        raise JudgementError("the answer is empty; there is nothing to judge")
     for name, text, limit in (
         ("question", entry.question, MAX_QUESTION),
         ("answer", entry.answer, MAX_ANSWER),
@@ -112,23 +117,23 @@ def _check(entry: JournalEntry, rating: str | None, edited: str | None, comment:
         ("comment", comment, MAX_COMMENT),
     ):
         if text is not None and len(text) > limit:
-            raise DataError(f"the {name} has {len(text)} characters, feedback takes at most {limit}")
+            raise JudgementError(f"the {name} has {len(text)} characters, feedback takes at most {limit}")
     for name, text in (("edited answer", edited), ("comment", comment)):
         _check_characters(name, text or "")
     if rating not in ("up", "down", None):
-        raise DataError(f"rating: {printable(str(rating)[:_SHOWN])} found, up or down is allowed")
+        raise JudgementError(f"rating: {printable(str(rating)[:_SHOWN])} found, up or down is allowed")
     if edited is None and rating is None:
-        raise DataError("neither a rating nor an edited answer was given; give one of them")
+        raise JudgementError("neither a rating nor an edited answer was given; give one of them")
     if edited is not None and not fold(edited):
-        raise DataError("the edited answer is empty; leave it out, or write what the answer should be")
+        raise JudgementError("the edited answer is empty; leave it out, or write what the answer should be")
     if edited is not None and fold(edited) == fold(entry.answer):
-        raise DataError("the edited answer is the answer itself; rate it up instead")
+        raise JudgementError("the edited answer is the answer itself; rate it up instead")
 
 
 def _check_characters(name: str, text: str) -> None:
     for char in text:
         if unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n\r":
-            raise DataError(f"the {name} holds the control character {char!r}; remove it")
+            raise JudgementError(f"the {name} holds the control character {char!r}; remove it")
 
 
 def _row(
@@ -150,4 +155,4 @@ def _row(
         )
     except ValidationError as fault:
         first = fault.errors()[0]
-        raise DataError(f"feedback: {first['loc'][0]}: {first['msg']}") from None
+        raise JudgementError(f"feedback: {first['loc'][0]}: {first['msg']}") from None

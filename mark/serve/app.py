@@ -22,7 +22,7 @@ from mark.serve.completions import Completions
 from mark.serve.documents import DocumentShelf
 from mark.serve.errors import ErrorBody, add_handlers
 from mark.serve.experiments import experiments_router
-from mark.serve.feedback import feedback_router
+from mark.serve.feedback import FeedbackDesk
 from mark.serve.health import health_router
 from mark.serve.ingesting import IngestQueue
 from mark.serve.limits import BodyLimit, BodyLimits
@@ -71,7 +71,7 @@ def create_app(place: Place, settings: Serve) -> ASGIApp:
 
 
 def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, WebFile]) -> FastAPI:
-    background = _Background(place.root, settings, metrics)
+    background = _Background(place, settings, metrics)
     app = FastAPI(
         title="MARK",
         version=__version__,
@@ -85,21 +85,26 @@ def _inner(place: Place, settings: Serve, metrics: Metrics, web: Mapping[str, We
     app.include_router(access_router(place.tokens))
     app.include_router(health_router(lambda: background.ready, metrics))
     app.include_router(Completions(place.root, settings, background.batcher).router())
-    app.include_router(feedback_router(place.root, (place.tokens.ask or "").encode(), metrics))
-    app.include_router(ReviewDesk(place.root, place.tokens).router())
+    for desk in background.desks:
+        app.include_router(desk.router())
     app.include_router(experiments_router(place.root))
     app.include_router(DocumentShelf(place.root, settings, background.ingest).router())
-    app.include_router(PageImages(place.root).router())
     return app
 
 
 class _Background:
     """What runs behind the routes from start to stop."""
 
-    def __init__(self, root: Path, settings: Serve, metrics: Metrics) -> None:
+    def __init__(self, place: Place, settings: Serve, metrics: Metrics) -> None:
+        root = place.root
         self._pool, self._poll_s = PipelinePool(root, settings.models_in_memory), settings.swap_poll_s
         self.batcher = Batcher(self._pool, settings, metrics)
         self.ingest = IngestQueue(root, settings.shutdown_s)
+        self.desks = (
+            FeedbackDesk(root, (place.tokens.ask or "").encode(), metrics),
+            ReviewDesk(root, place.tokens),
+            PageImages(root),
+        )
         self.ready = False
 
     @contextlib.asynccontextmanager
@@ -115,6 +120,8 @@ class _Background:
             watch.cancel()
             await self.batcher.close()
             await self.ingest.close()
+            for desk in self.desks:
+                desk.close()
 
     async def _watch(self) -> None:
         while True:

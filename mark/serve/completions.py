@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from mark.config import Serve
 from mark.serve.batching import Batcher, Job, Served
 from mark.serve.conversation import Asked, read_conversation
-from mark.serve.errors import ApiError
+from mark.serve.errors import ApiError, check_wanted
 from mark.serve.models import checked_model, list_models
 from mark.serve.schema import (
     ChatCompletion,
@@ -80,8 +80,7 @@ class Completions:
                 done, _ = await asyncio.wait({job.done}, timeout=_LOOK_S)
                 if done:
                     return job.done.result()
-                if await request.is_disconnected():
-                    raise ApiError(408, "the client has gone", "gone")
+                await check_wanted(request)
             raise _late(self.settings.timeout_s)
         finally:
             job.done.cancel()

@@ -78,6 +78,16 @@ def told(fault: MarkError, root: Path) -> str:
     return str(fault).replace(f"{root}{os.sep}", "")
 
 
+async def check_wanted(request: Request) -> None:
+    """Whether the client still waits for its answer.
+
+    Raises:
+        ApiError: It has gone: nobody reads this.
+    """
+    if await request.is_disconnected():
+        raise ApiError(408, "the client has gone", "gone")
+
+
 def add_handlers(app: FastAPI) -> None:
     """Make every error of the application one in OpenAI's schema."""
 

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from mark.errors import DataError
-from mark.pipeline.feedback import UnknownResponseError, add_feedback
-from mark.serve.errors import ApiError
+from mark.pipeline.feedback import JudgementError, UnknownResponseError, add_feedback
+from mark.serve.errors import ApiError, told
 from mark.serve.metrics import Metrics
 
 
@@ -36,30 +36,44 @@ class FeedbackReceipt(BaseModel):
     placed: str  # whether it is new, replaces an earlier one or was there already
 
 
-def feedback_router(root: Path, salt: bytes, metrics: Metrics) -> APIRouter:
-    """The route.
+class FeedbackDesk:
+    """Takes judgements, one after the other, in a thread of its own."""
 
-    Args:
-        root: The project's root.
-        salt: Goes into the senders' names with their addresses, which are not kept.
-        metrics: Count what is taken.
-    """
-    routes = APIRouter(prefix="/v1")
-    thread = ThreadPoolExecutor(1, "feedback")  # one writer: many would wait for the inbox's lock by polling
+    def __init__(self, root: Path, salt: bytes, metrics: Metrics) -> None:
+        """Nothing is taken yet.
 
-    @routes.post("/feedback")
-    async def feedback(body: FeedbackRequest, request: Request) -> FeedbackReceipt:
-        """Rate an answer, or say what it should have been."""
-        host = request.client.host if request.client is not None else ""
-        source = f"http-{hashlib.sha256(salt + host.encode()).hexdigest()[:16]}"
-        said = (root, body.id, body.rating, body.edited, body.comment, source)
-        try:
-            row = await asyncio.get_running_loop().run_in_executor(thread, add_feedback, *said)
-        except UnknownResponseError as fault:
-            raise ApiError(404, str(fault), "unknown_response", "id") from None
-        except DataError as fault:
-            raise ApiError(400, str(fault), "invalid_feedback") from None
-        metrics.feedback.inc()
-        return FeedbackReceipt(id=body.id, placed=row.placed)
+        Args:
+            root: The project's root.
+            salt: Goes into the senders' names with their addresses, which are not kept.
+            metrics: Count what is taken.
+        """
+        self._root, self._salt, self._metrics = root, salt, metrics
+        self._thread = ThreadPoolExecutor(1, "feedback")  # many would wait for the inbox's lock by polling
 
-    return routes
+    def router(self) -> APIRouter:
+        """The route."""
+        routes = APIRouter(prefix="/v1")
+
+        @routes.post("/feedback")
+        async def feedback(body: FeedbackRequest, request: Request) -> FeedbackReceipt:
+            """Rate an answer, or say what it should have been."""
+            host = request.client.host if request.client is not None else ""
+            source = f"http-{hashlib.sha256(self._salt + host.encode()).hexdigest()[:16]}"
+            said = (self._root, body.id, body.rating, body.edited, body.comment, source)
+            try:
+                row = await asyncio.get_running_loop().run_in_executor(self._thread, add_feedback, *said)
+            except UnknownResponseError as fault:
+                raise ApiError(404, told(fault, self._root), "unknown_response", "id") from None
+            except JudgementError as fault:
+                raise ApiError(400, told(fault, self._root), "invalid_feedback") from None
+            except DataError as fault:
+                wait = {"Retry-After": "10"}
+                raise ApiError(503, told(fault, self._root), "unavailable", headers=wait) from None
+            self._metrics.feedback.inc()
+            return FeedbackReceipt(id=body.id, placed=row.placed)
+
+        return routes
+
+    def close(self) -> None:
+        """What waits for the thread is not done any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -7,12 +7,13 @@ import base64
 import contextlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from mark.config import PARAMS, Ingest, load_section
@@ -23,7 +24,7 @@ from mark.files import PDFS, RAW, sha256_file
 from mark.ingest.backends import BACKENDS
 from mark.ingest.reading import Job, run
 from mark.records import Page
-from mark.serve.errors import ApiError
+from mark.serve.errors import ApiError, check_wanted, told
 from mark.serve.page_rows import PageRows
 
 _WORKER = Path(__file__).with_name("page_worker.py")
@@ -36,6 +37,7 @@ _CACHE_BYTES = 32 << 20
 _MIN_WIDTH, _WIDTH, _MAX_WIDTH = 100, 1000, 2000  # pixels
 _FAR = 1 << 31  # beyond any page and any span
 
+Found = TypeVar("Found")
 Number = Annotated[int, Query(ge=0, lt=_FAR)]
 
 
@@ -115,6 +117,9 @@ class PageImages:
         self._root, self._rows = root, PageRows(root)
         self._cache = PictureCache(_CACHE_BYTES)
         self._slots, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
+        self._finding = ThreadPoolExecutor(
+            1, "pages"
+        )  # a look through all pages keeps no other route waiting
 
     def router(self) -> APIRouter:
         """The route."""
@@ -126,25 +131,33 @@ class PageImages:
             responses={200: {"content": {"image/png": {}}, "description": "The page; see x-highlight"}},
         )
         async def page_image(
-            document: str, page: int, start: Number | None = None, end: Number | None = None,
-            width: Annotated[int, Query(ge=_MIN_WIDTH, le=_MAX_WIDTH)] = _WIDTH,
+            request: Request, document: str, page: int, start: Number | None = None,
+            end: Number | None = None, width: Annotated[int, Query(ge=_MIN_WIDTH, le=_MAX_WIDTH)] = _WIDTH,
         ) -> Response:  # fmt: skip
             """A page, with the span of a quote marked; `x-highlight` says whether, `x-highlight-at` where."""
-            row = await run_in_threadpool(self._rows.find, document, page)
-            picture = await self._picture(Wanted(row, *_span(row, start, end), width))
-            told = {"x-highlight": "found" if picture.found else "none"}
+            row = await self._find(lambda: self._rows.find(document, page))
+            picture = await self._picture(Wanted(row, *_span(row, start, end), width), request)
+            headers = {"x-highlight": "found" if picture.found else "none"}
             if picture.at is not None:
-                told["x-highlight-at"] = f"{picture.at:.4f}"
-            return Response(picture.png, media_type="image/png", headers=told)
+                headers["x-highlight-at"] = f"{picture.at:.4f}"
+            return Response(picture.png, media_type="image/png", headers=headers)
 
         return routes
 
-    async def _picture(self, wanted: Wanted) -> Picture:
-        path = await run_in_threadpool(_file, self._root, wanted.page)
+    def close(self) -> None:
+        """What waits to be looked for is not looked for any more."""
+        self._finding.shutdown(wait=False, cancel_futures=True)
+
+    async def _find(self, find: Callable[[], Found]) -> Found:
+        return await asyncio.get_running_loop().run_in_executor(self._finding, find)
+
+    async def _picture(self, wanted: Wanted, request: Request) -> Picture:
+        path = await self._find(lambda: _file(self._root, wanted.page))
         if (kept := self._cache.get(wanted.key)) is not None:
             return kept
         async with self._slot():
             if (kept := self._cache.get(wanted.key)) is None:
+                await check_wanted(request)
                 kept = await run_in_threadpool(draw, path, wanted, self._root)
                 self._cache.put(wanted.key, kept)
         return kept
@@ -251,4 +264,4 @@ def _password(path: Path, root: Path) -> str | None:
     try:
         return read_passwords(root).get(path.name)
     except MarkError as fault:
-        raise ApiError(503, str(fault), "unavailable") from None
+        raise ApiError(503, told(fault, root), "unavailable") from None

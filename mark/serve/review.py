@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from mark.config import PARAMS
 from mark.errors import ConfigError, DataError, MarkError
-from mark.files import CHUNKS, EMBEDDER, HANDWRITTEN_TEST, TEST_SFT, iter_jsonl
-from mark.pipeline.auto import LOADING
+from mark.files import CHUNKS, iter_jsonl
 from mark.records import Chunk
-from mark.rlhf.feedback import (
-    ACCEPTED,
-    INBOX,
-    REJECTED,
-    Chosen,
-    NotReviewedError,
-    Reason,
-    Screened,
-    read_accepted,
-)
-from mark.rlhf.review import Reviewed, Waiting, review, screened_inbox
-from mark.serve.errors import ApiError, told
-from mark.serve.pool import Signature, file_signature
+from mark.rlhf.feedback import ACCEPTED, Chosen, NotReviewedError, Reason, Screened, read_accepted
+from mark.rlhf.review import Reviewed, Waiting
+from mark.serve.errors import ApiError, check_wanted, told
+from mark.serve.screening import Screening
 from mark.serve.security import ReviewersOnly, Tokens
 
 Done = TypeVar("Done")
@@ -37,7 +27,7 @@ State = Literal["waiting", "out"]
 ResponseId = Annotated[str, Field(max_length=80)]
 
 _MAX_IDS = 500  # of one review
-_READ = (INBOX, ACCEPTED, REJECTED, TEST_SFT, HANDWRITTEN_TEST, PARAMS, EMBEDDER / "config.json")
+_READERS = 32  # requests for the inbox at once; more are told 429
 _WHY: dict[Reason, str] = {
     "duplicate": "the same was said before, or another sender has judged this answer already",
     "superseded": "its sender has said something else of this answer since",
@@ -137,7 +127,9 @@ class ReviewDesk:
         self._root, self._reviewers = root, ReviewersOnly(tokens)
         self._thread = ThreadPoolExecutor(1, "review")
         self._busy = asyncio.Lock()
-        self._screened: tuple[list[Signature], Waiting] | None = None
+        self._screening = Screening(root)
+        self._under_way: asyncio.Task[Waiting] | None = None
+        self._readers = 0
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -145,12 +137,16 @@ class ReviewDesk:
 
         @routes.get("/inbox")
         async def inbox(
+            request: Request,
             state: State = "waiting",
             offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
             limit: Annotated[int, Query(ge=1, le=100)] = 20,
         ) -> InboxPage:
             """What waits for a review, or what stays out and why."""
-            return await self._in_thread(lambda: self._page(state, offset, limit))
+            with self._reader():
+                found = await self._inbox()
+                await check_wanted(request)
+                return await self._in_thread(lambda: self._page(found, state, offset, limit))
 
         @routes.post("/review")
         async def decide(body: ReviewRequest) -> ReviewDone:
@@ -158,13 +154,32 @@ class ReviewDesk:
             if not (body.accept or body.reject):
                 raise ApiError(400, "neither accept nor reject names an id", "empty_review")
             if self._busy.locked():
-                wait = {"Retry-After": "5"}
-                raise ApiError(429, "another review goes on; send it again in a moment", "busy", headers=wait)
+                raise _busy("another review goes on")
             async with self._busy:
                 done = await self._in_thread(lambda: self._review(body))
             return ReviewDone(accepted=done.accepted, rejected=done.rejected)
 
         return routes
+
+    def close(self) -> None:
+        """What waits for the thread is not done any more; a review that is written is written to its end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[None]:
+        if self._readers >= _READERS:
+            raise _busy("too many ask for the inbox")
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+
+    async def _inbox(self) -> Waiting:
+        """The screened inbox; who asks while it is screened waits for the same."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.create_task(self._in_thread(self._screening.inbox))
+        return await asyncio.shield(self._under_way)
 
     async def _in_thread(self, work: Callable[[], Done]) -> Done:
         try:
@@ -177,12 +192,9 @@ class ReviewDesk:
             raise ApiError(409, told(fault, self._root), "not_reviewed") from None
 
     def _review(self, body: ReviewRequest) -> Reviewed:
-        chosen = [Chosen(one.id, one.seen) for one in body.accept]
-        with LOADING:
-            return review(self._root, chosen, body.reject)
+        return self._screening.review([Chosen(one.id, one.seen) for one in body.accept], body.reject)
 
-    def _page(self, state: State, offset: int, limit: int) -> InboxPage:
-        found = self._inbox()
+    def _page(self, found: Waiting, state: State, offset: int, limit: int) -> InboxPage:
         waiting = [item for item in found.screened if item.reason is None]
         out = [item for item in found.screened if item.reason is not None]
         chosen = waiting if state == "waiting" else out
@@ -201,14 +213,6 @@ class ReviewDesk:
             accepted=len(read_accepted(accepted)) if accepted.is_file() else 0,
         )
 
-    def _inbox(self) -> Waiting:
-        """The screened inbox; it is embedded again only where a file that decides has changed."""
-        seen = [file_signature(self._root / path) for path in _READ]
-        if self._screened is None or self._screened[0] != seen:
-            with LOADING:
-                self._screened = seen, screened_inbox(self._root)
-        return self._screened[1]
-
     def _chunks(self, wanted: set[str]) -> dict[str, Chunk]:
         found: dict[str, Chunk] = {}
         if wanted:
@@ -217,6 +221,10 @@ class ReviewDesk:
             except DataError:  # ingest writes it anew: the review goes on without passages
                 return found
         return found
+
+
+def _busy(why: str) -> ApiError:
+    return ApiError(429, f"{why}; send it again in a moment", "busy", headers={"Retry-After": "5"})
 
 
 def _collect(chunks: Iterable[Chunk], wanted: set[str], found: dict[str, Chunk]) -> None:

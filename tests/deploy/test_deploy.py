@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,22 @@ def test_the_unit_is_locked_down(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-200:]
 
 
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"MARK_TOKEN": TOKEN}, 0), ({"MARK_TOKEN": TOKEN, "MARK_REVIEW_TOKEN": f"{TOKEN}-2"}, 0), ({}, 1),
+        ({"MARK_REVIEW_TOKEN": f"{TOKEN}-2"}, 1), ({"MARK_TOKEN": ""}, 1), ({"MARK_TOKEN": " \t"}, 1),
+    ],
+)  # fmt: skip
+def test_the_unit_starts_nothing_without_the_token_of_all(told: dict[str, str], status: int) -> None:
+    """The server itself would start: on loopback it needs none."""
+    (line,) = re.findall(r"^ExecStartPre=(.+)$", (DEPLOY / "mark.service").read_text(), re.MULTILINE)
+    command = [word.replace("$$", "$") for word in shlex.split(line)]
+    done = subprocess.run(command, env=told, capture_output=True, text=True)
+    assert done.returncode == status and TOKEN not in line + done.stdout + done.stderr
+    assert done.stderr.startswith("MARK_TOKEN is missing in /etc/mark/serve.env") is bool(status)
+
+
 def test_a_stop_has_time_to_end_what_runs() -> None:
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "mark.service").read_text(), re.MULTILINE)
     assert int(seconds) > 2 * SERVE["shutdown_s"]  # requests first, then a running ingest
@@ -115,6 +134,34 @@ def test_the_health_check_tells_up_from_down(start: StartServer) -> None:
     assert check_health(port) == 0
     live.stop()
     assert check_health(port) == 1
+
+
+def test_a_guard_that_refuses_the_checks_host_is_up(start: StartServer) -> None:
+    """A container listens on all addresses and knows the proxy's name alone."""
+    live = start(models=(), token=TOKEN, host="0.0.0.0", allowed_hosts=[NAME])
+    assert httpx.get(f"{live.url}/healthz", trust_env=False).json()["error"]["code"] == "host"
+    assert check_health(int(live.url.rsplit(":", 1)[1])) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b"{}", 0), (403, b'{ "error": { "code": "host" } }', 0), (403, b'{"error": {"code": "origin"}}', 1),
+        (403, b'"code":"host"', 1), (403, b"[]", 1), (403, b"\xff", 1), (503, b'{"error": {"code": "host"}}', 1),
+    ],
+)  # fmt: skip
+def test_other_refusals_are_not_up(status: int, body: bytes, expected: int) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert check_health(server.server_port) == expected
+        thread.join()
 
 
 def certificate(folder: Path) -> None:

@@ -70,7 +70,7 @@ def start(make_root: Any) -> Iterator[StartServer]:
 
     def begin(
         models: tuple[str, ...] = ("transformer_lora",), token: str | None = None,
-        review_token: str | None = None, root: Path | None = None,
+        review_token: str | None = None, root: Path | None = None, host: str = "127.0.0.1",
         **settings: Any,
     ) -> Live:  # fmt: skip
         root = make_root(list(models)) if root is None else root
@@ -78,7 +78,7 @@ def start(make_root: Any) -> Iterator[StartServer]:
             update={"swap_poll_s": 0.1, "shutdown_s": 20, "max_batch": 8, **settings}
         )
         listener = bound_socket("127.0.0.1", 0)
-        server = make_server(Place(root, "127.0.0.1", Tokens(token, review_token)), serve)
+        server = make_server(Place(root, host, Tokens(token, review_token)), serve)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         live = Live(root, f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread, token)

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mark.rlhf.feedback import read_inbox
+from mark.append_log import locked
+from mark.rlhf.feedback import INBOX, read_inbox
 from tests.pipeline.test_auto import QUESTIONS
 from tests.serve.conftest import StartServer, asking
 
@@ -67,3 +68,24 @@ def test_bad_feedback_is_said(start: StartServer, body: dict[str, str], status: 
         )  # fmt: skip
         assert half.status_code in (400, 404)
     assert read_inbox(live.root).rows == []
+
+
+def test_an_inbox_that_takes_nothing_is_the_servers_fault(
+    start: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = start(models=())
+    with live.client() as client:
+        name = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()["id"]
+        assert client.post("/v1/feedback", json={"id": name, "rating": "up"}).status_code == 200
+        thumb = {"id": name, "rating": "down"}
+        monkeypatch.setattr("mark.rlhf.feedback.INBOX_BYTES", 10)
+        full = client.post("/v1/feedback", json=thumb)
+        monkeypatch.undo()
+        monkeypatch.setattr("mark.append_log._LOCK_S", 0.2)
+        with locked(live.root / INBOX):
+            held = client.post("/v1/feedback", json=thumb)
+        for found, said in ((full, "is full"), (held, "is held by another")):
+            message = found.json()["error"]["message"]
+            assert found.status_code == 503 and found.headers["retry-after"] == "10"
+            assert message.startswith(f"{INBOX} {said}") and str(live.root) not in message
+        assert client.post("/v1/feedback", json=thumb).json()["placed"] == "changed"

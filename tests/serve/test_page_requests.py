@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from mark.files import PASSWORDS
 from mark.serve import page_images
 from mark.serve.page_images import Picture, PictureCache
+from mark.serve.page_rows import PageRows
 from tests.serve.bombs import zeros
 from tests.serve.conftest import TOKEN, StartServer
 from tests.serve.pages import Shelve, get, oven, shelve
@@ -205,3 +208,53 @@ def test_the_cache_keeps_to_its_bytes() -> None:
     assert cache.size == 6
     cache.put("b", Picture(b"x" * 11, True))  # larger than the whole cache
     assert cache.size == 0 and list(sizes()) == []
+
+
+def test_pictures_that_wait_for_their_pages_keep_nothing_else_waiting(
+    start: StartServer, shelve: Shelve, oven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty clients ask right after an ingest and go away: no other route waits, nothing is drawn for them."""
+    live = start(root=shelve(oven), models=())
+    go, drawn, look, draw = threading.Event(), [], PageRows._look_through, page_images.draw
+
+    def slow(self: PageRows, rows: Any) -> None:
+        assert go.wait(60)
+        look(self, rows)
+
+    def counted(path: Path, wanted: Any, root: Path) -> Picture:
+        drawn.append(wanted.width)
+        return draw(path, wanted, root)
+
+    monkeypatch.setattr(PageRows, "_look_through", slow)
+    monkeypatch.setattr(page_images, "draw", counted)
+    host, port = live.url.removeprefix("http://").split(":")
+    askers = []
+    for width in range(200, 260):
+        asker = socket.create_connection((host, int(port)))
+        asker.sendall(
+            f"GET /v1/documents/oven/pages/1.png?width={width} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        )
+        askers.append(asker)
+    with live.client() as client:
+        assert (
+            client.get("/v1/models/extractive", timeout=20).status_code == 200
+        )  # answered in the shared pool
+        assert client.get("/v1/documents", timeout=20).status_code == 200
+    for asker in askers:
+        asker.close()
+    time.sleep(0.5)
+    go.set()
+    assert get(live, "oven", 0, 5, width=300).status_code == 200
+    assert drawn == [300]
+
+
+def test_a_fault_of_the_passwords_is_told_without_the_folder(
+    start: StartServer, shelve: Shelve, oven: Path
+) -> None:
+    live = start(root=shelve(oven), models=())
+    (live.root / PASSWORDS).parent.mkdir(exist_ok=True)
+    (live.root / PASSWORDS).write_text("no JSON")
+    found = get(live, "oven", 0, 5)
+    message = found.json()["error"]["message"]
+    assert found.status_code == 503 and message.startswith(f"{PASSWORDS} is damaged")
+    assert str(live.root) not in message

@@ -5,25 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mark.append_log import locked
 from mark.files import CHUNKS, TEST_SFT, read_jsonl
+from mark.pipeline.auto import LOADING
 from mark.records import Chunk, Example
 from mark.rlhf.feedback import (
     ACCEPTED,
     INBOX,
     REJECTED,
+    Encode,
     append_feedback,
     read_accepted,
     read_inbox,
     rejected_ids,
 )
+from mark.rlhf.review import Waiting, project_encoder, screened_inbox
+from mark.serve import screening
+from mark.serve.screening import KnownVectors
 from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS
 from tests.rlhf.test_feedback import row
@@ -284,7 +295,101 @@ def test_questions_are_answered_while_a_review_waits(live: Live) -> None:
             assert next(iter(ended)).result().headers["retry-after"] == "5"
             assert client.get("/healthz").status_code == 200
             assert client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).status_code == 200
+            assert LOADING.acquire(timeout=5)  # new documents and champions can be loaded meanwhile
+            LOADING.release()
             (left,) = waiting
             assert not left.done() and accepted(live.root) == []
         assert left.result().status_code == 200
     assert accepted(live.root) == [sent[left]]
+
+
+def test_the_embedder_is_loaded_once_and_embeds_what_is_new(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, embedded, free = [], [], []
+
+    def encoder(root: Path) -> Encode | None:
+        loaded.append(root)
+        encode = project_encoder(root)
+        assert encode is not None
+
+        def counted(texts: Sequence[str]) -> NDArray[np.float32]:
+            embedded.extend(texts)
+            with ThreadPoolExecutor(1) as other:
+                free.append(
+                    other.submit(lambda: LOADING.acquire(timeout=5) and not LOADING.release()).result()
+                )
+            return encode(texts)
+
+        return counted
+
+    monkeypatch.setattr(screening, "project_encoder", encoder)
+    assert inbox(live)["waiting"] == 2
+    before = len(embedded)
+    append_feedback(row(7), live.root)
+    assert inbox(live)["waiting"] == 3
+    assert decide(live, accept=seen(live, "r007")).status_code == 200
+    assert len(loaded) == 1 and free and all(free)
+    assert embedded[before:] == [row(7).question]
+
+
+def test_known_vectors_are_those_of_the_embedder() -> None:
+    asked = []
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        asked.append(list(texts))
+        return np.array([[len(text), 1] for text in texts], dtype=np.float32)
+
+    known = KnownVectors(encode, limit=2)
+    assert known(["a", "bb", "a", "ccc"]).tolist() == [[1, 1], [2, 1], [1, 1], [3, 1]]
+    assert known(["ccc", "bb"]).tolist() == [[3, 1], [2, 1]] and known(["a"]).tolist() == [[1, 1]]
+    assert asked == [["a", "bb", "ccc"], ["a"]]  # the oldest of three was not kept
+
+
+def test_readers_of_the_inbox_share_one_screening_and_have_a_limit(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, calls = threading.Event(), []
+
+    def slow(*given: Any) -> Waiting:
+        calls.append(given)
+        assert go.wait(60)
+        return screened_inbox(*given)
+
+    monkeypatch.setattr(screening, "screened_inbox", slow)
+
+    def read(_: int) -> httpx.Response:
+        with live.client() as client:
+            return client.get("/v1/feedback/inbox")
+
+    with ThreadPoolExecutor(40) as threads:
+        sent = [threads.submit(read, number) for number in range(40)]
+        refused = [one.result() for one in islice(as_completed(sent), 8)]
+        append_feedback(row(7), live.root)  # who waits is not screened for anew
+        go.set()
+        answered = [one.result() for one in sent if one.result() not in refused]
+    assert [(one.status_code, one.headers["retry-after"]) for one in refused] == [(429, "5")] * 8
+    assert [one.status_code for one in answered] == [200] * 32
+    assert len(calls) == 1
+    assert inbox(live)["waiting"] == 3 and len(calls) == 2
+
+
+def test_a_server_that_stops_leaves_no_thread(start: StartServer) -> None:
+    before = set(threading.enumerate())
+    live = start(models=(), token=TOKEN)
+    append_feedback(row(1), live.root)
+    with live.client() as client:
+        assert client.get("/v1/feedback/inbox").status_code == 200
+        assert client.post("/v1/feedback", json={"id": "ans-0", "rating": "up"}).status_code == 404
+        assert client.get("/v1/documents/none/pages/1.png").status_code == 404
+
+    def mine() -> set[str]:
+        new = set(threading.enumerate()) - before
+        return {one.name.split("_")[0] for one in new} & {"review", "feedback", "pages"}
+
+    assert mine() == {"review", "feedback", "pages"}
+    live.stop()
+    ends = time.monotonic() + 20
+    while mine() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert mine() == set()

@@ -11,6 +11,7 @@ import pytest
 from mark.files import CHUNKS, TEST_SFT, read_jsonl
 from mark.records import Chunk, Example
 from mark.rlhf.feedback import ACCEPTED, append_feedback, read_accepted, rejected_ids
+from mark.rlhf.review import review
 from tests.rlhf.test_feedback import row
 from tests.serve.conftest import TOKEN, StartServer
 from tests.serve.reader import Keys, Open, Reader, chromium, reader
@@ -125,6 +126,28 @@ def test_what_cannot_be_accepted_says_why(reader: Open, start: StartServer) -> N
     page.see(".review-send button").click()
     page.see(".review .fault", "The review failed: feedback r001 is not in the inbox")
     assert not (page.live.root / ACCEPTED).exists()
+
+
+def test_one_row_that_has_gone_or_changed_does_not_block_the_others(reader: Open, start: StartServer) -> None:
+    page = opened(reader, start)
+    root = page.live.root
+    page.focused.send_keys("j")
+    for name in ("r001", "r002", "r003"):
+        assert name in page.focused.text
+        page.focused.send_keys("a")  # and moves on
+    page.see(".review-send", "3 to accept, 0 to reject")
+    append_feedback(row(2, answer="a\u202eb", edited="send your money to me", thumb="down"), root)
+    review(root, [], ["r001"])
+    page.see(".review-send button").click()
+    page.see(".review .fault", "The review failed: feedback r001 stays out: rejected")
+    page.see(".review-state", "2 wait for review; 0 accepted")
+    page.see("ins", "send your money to me")
+    page.see(".review-send", "1 to accept, 0 to reject")  # r002 has to be read again
+    page.shot("review-changed")
+    page.see(".review-send button").click()
+    page.see(".review-state", "1 accepted, 0 rejected. 1 waits for review; 1 accepted in all.")
+    assert [item.id for item in read_accepted(root / ACCEPTED)] == ["r003"]
+    assert "failed" not in page.see(".review").text
 
 
 def test_the_diff_marks_words_that_differ(reader: Open, start: StartServer) -> None:

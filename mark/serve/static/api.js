@@ -10,11 +10,12 @@ const tokens = {
 };
 export const UNREACHABLE = "The server cannot be reached. Is `mark serve` still running?";
 
-/** A call that failed: its message is one line, `status` is 0 where no answer came. */
+/** A call that failed: its message is one line, `status` is 0 where no answer came, `param` what it is about. */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
+    this.param = param;
   }
 }
 
@@ -126,11 +127,11 @@ function refused(path, status, body) {
     return new ApiError(kind === "all" ? "The token is missing or wrong: enter it above."
       : "Only reviewers may see this: enter their token above.", status);
   }
-  let message = `The server answered ${status} without a reason.`;
   try {
-    message = JSON.parse(body).error.message;
+    const { message, param } = JSON.parse(body).error;
+    return new ApiError(message, status, param);
   } catch {
     // Something between here and the server answered: the status is all there is to tell.
+    return new ApiError(`The server answered ${status} without a reason.`, status);
   }
-  return new ApiError(message, status);
 }

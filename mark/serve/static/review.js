@@ -170,8 +170,9 @@ class Review {
       const told = `${done.accepted.length} accepted, ${done.rejected.length} rejected.`;
       this.state.textContent = `${told} ${this.state.textContent}`;
     } catch (fault) {
+      this.decisions.delete(fault.param); // otherwise it could be undecided no more where it has left the list
+      await this.load().catch(() => this.showTally());
       this.fault.textContent = `The review failed: ${fault.message}`;
-      this.showTally();
     }
   }
 
