@@ -132,10 +132,10 @@ class PageImages:
             """A page, with the span of a quote marked; `x-highlight` says whether, `x-highlight-at` where."""
             row = await run_in_threadpool(self._rows.find, document, page)
             picture = await self._picture(Wanted(row, *_span(row, start, end), width))
-            told = {"x-highlight": "found" if picture.found else "none"}
+            headers = {"x-highlight": "found" if picture.found else "none"}
             if picture.at is not None:
-                told["x-highlight-at"] = f"{picture.at:.4f}"
-            return Response(picture.png, media_type="image/png", headers=told)
+                headers["x-highlight-at"] = f"{picture.at:.4f}"
+            return Response(picture.png, media_type="image/png", headers=headers)
 
         return routes
 
