@@ -46,6 +46,7 @@ class DocumentList(BaseModel):
     data: list[Document]
     ingest: IngestState
     uploads: bool  # whether they are taken
+    max_upload_bytes: int  # of one file
 
 
 class DocumentShelf:
@@ -99,7 +100,12 @@ class DocumentShelf:
                     id=path.stem, status="queued", title=sent, pages=None, sent_name=sent, detail=""
                 )
         state = IngestState(state=self._queue.state, line=self._queue.line)
-        return DocumentList(data=list(found.values()), ingest=state, uploads=self._takes_uploads())
+        return DocumentList(
+            data=list(found.values()),
+            ingest=state,
+            uploads=self._takes_uploads(),
+            max_upload_bytes=self._settings.max_upload_mb << 20,
+        )
 
     def _takes_uploads(self) -> bool:
         try:

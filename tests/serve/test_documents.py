@@ -77,7 +77,8 @@ def wait_for_ingest(live: Live) -> Any:
 
 
 def test_documents_are_listed(start: StartServer) -> None:
-    found = listed(start(models=()))
+    found = listed(start(models=(), max_upload_mb=3))
+    assert found["max_upload_bytes"] == 3 << 20
     assert [(d["id"], d["title"], d["status"]) for d in found["data"]] == [
         ("lease", "Lease", "ready"), ("policy", "Records Policy", "ready"), ("statute", "Club Statute", "ready")
     ]  # fmt: skip

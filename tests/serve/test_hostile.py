@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import select
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 
@@ -31,6 +29,7 @@ from tests.serve import bombs
 from tests.serve.conftest import Live, StartServer, asking
 from tests.serve.test_documents import files, pdf, send, shelf
 from tests.serve.test_security import run
+from tests.serve.watch import Watch
 
 __all__ = ["shelf"]
 
@@ -76,13 +75,13 @@ def joined(stream: str) -> str:
     for line in stream.splitlines():
         if line.startswith("data: {"):
             chunk = json.loads(line[6:])
-            drafts += chunk.get("mark", {}).get("draft", "")
+            drafts += chunk.get("mark", {}).get("draft") or ""
             contents += "".join(choice["delta"].get("content", "") for choice in chunk["choices"])
     assert contents
     return f"{drafts}\n{contents}"
 
 
-def assert_plain(response: Any, question: str) -> None:
+def assert_plain(response: Any) -> None:
     """The form of every answer: text, with quotes that stand in the document."""
     assert set(response) == {"id", "object", "created", "model", "choices", "usage", "mark"}
     (choice,) = response["choices"]
@@ -96,15 +95,12 @@ def assert_plain(response: Any, question: str) -> None:
 
 @pytest.mark.parametrize("model", ["extractive", "transformer_lora"])
 def test_orders_in_a_document_are_text(
-    start: StartServer, make_root: Any, tiny_bert_dir: Path, tmp_path: Path, model: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """The system's text holds a canary; no response, draft or header does."""
-    monkeypatch.setattr(prompting, "INSTRUCTION", f"{prompting.INSTRUCTION} The code is {CANARY}.")
+    start: StartServer, make_root: Any, tiny_bert_dir: Path, tmp_path: Path, model: str
+) -> None:
+    """The form of an answer stays as it is; what a model recites is the matter of test_recitals.py."""
     root = planted(make_root, tiny_bert_dir, ["transformer_lora"], tmp_path)
-    for (plain, stream), question in zip(ask_all(start(root=root), model), ASKED, strict=True):
-        assert_plain(plain, question)
-        assert CANARY not in str(plain) and CANARY not in stream
+    for plain, _ in ask_all(start(root=root), model):
+        assert_plain(plain)
 
 
 def test_a_real_model_keeps_the_form_too(
@@ -119,10 +115,8 @@ def test_a_real_model_keeps_the_form_too(
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["eval"]["max_new_tokens"] = 24
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    for (plain, stream), question in zip(
-        ask_all(start(root=root, timeout_s=300), "transformer"), ASKED, strict=True
-    ):
-        assert_plain(plain, question)
+    for plain, stream in ask_all(start(root=root, timeout_s=300), "transformer"):
+        assert_plain(plain)
         assert CANARY not in str(plain) and CANARY not in stream
 
 
@@ -139,34 +133,21 @@ BOMBS: dict[str, tuple[Callable[[], bytes], int]] = {
 MEMORY_MB = 512
 
 
-class Watch(threading.Thread):
-    """Looks at this process and its children while something runs; largest sizes in bytes."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._me, self._ends = psutil.Process(), threading.Event()
-        self.before = self.mine = self._me.memory_info().rss
-        self.child = 0
-
-    def run(self) -> None:
-        while not self._ends.wait(0.02):
-            self.mine = max(self.mine, self._me.memory_info().rss)
-            for child in self._me.children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    self.child = max(self.child, child.memory_info().rss)
-
-    def stop(self) -> None:
-        self._ends.set()
-        self.join()
-
-
 def test_bombs_are_refused_and_others_answered(start: StartServer, shelf: Path) -> None:
     params = yaml.safe_load((shelf / "params.yaml").read_text())
     params["ingest"] |= {"timeout_s": 8, "memory_mb": MEMORY_MB}
     (shelf / "params.yaml").write_text(yaml.safe_dump(params))
     live = start(root=shelf, allow_upload=True, max_upload_mb=8)
-    before, watch = files(shelf), Watch()
-    watch.start()
+    before = files(shelf)
+    with Watch() as watch:
+        send_bombs(live)
+    assert {path for path in files(shelf) - before if "feedback" not in path} == set()
+    assert 0 < watch.child < MEMORY_MB << 20
+    assert watch.mine - watch.before < 150 << 20
+
+
+def send_bombs(live: Live) -> None:
+    """Each is refused as it should be, while a question is answered."""
     for name, (make, status) in BOMBS.items():
         with ThreadPoolExecutor(1) as thread:
             sent = thread.submit(send, live, make())
@@ -176,11 +157,7 @@ def test_bombs_are_refused_and_others_answered(start: StartServer, shelf: Path) 
             found = sent.result()
         assert found.status_code == status, (name, found.text)
         message = found.json()["error"]["message"]
-        assert "\n" not in message and str(shelf) not in message, message
-    watch.stop()
-    assert {path for path in files(shelf) - before if "feedback" not in path} == set()
-    assert watch.child < MEMORY_MB << 20
-    assert watch.mine - watch.before < 150 << 20
+        assert "\n" not in message and str(live.root) not in message, message
 
 
 NAMES = {

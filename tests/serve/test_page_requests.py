@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pikepdf
-import psutil
 import pytest
 from PIL import Image
 
@@ -25,6 +24,7 @@ from mark.serve.page_rows import PageRows
 from tests.serve.bombs import zeros
 from tests.serve.conftest import TOKEN, StartServer
 from tests.serve.pages import Shelve, get, oven, shelve
+from tests.serve.watch import Watch
 
 __all__ = ["oven", "shelve"]
 
@@ -102,16 +102,16 @@ def test_a_file_that_is_gone_or_another_is_409(start: StartServer, shelve: Shelv
     assert found.status_code == 503 and found.headers["retry-after"]
 
 
-def image_bomb(path: Path, source: Path, side: int) -> Path:
-    """A page of text over a black picture of `side` by `side` pixels, a thousandth of that in the file."""
+def pattern_bomb(path: Path, source: Path, megabytes: int) -> Path:
+    """A page of text with a tiled area whose tile unpacks to so much; only who draws it unpacks it."""
     with pikepdf.open(source) as pdf:
-        picture = pikepdf.Stream(
-            pdf, b"", Type=pikepdf.Name.XObject, Subtype=pikepdf.Name.Image, Width=side, Height=side,
-            ColorSpace=pikepdf.Name.DeviceRGB, BitsPerComponent=8,
+        tile = pikepdf.Stream(
+            pdf, b"", Type=pikepdf.Name.Pattern, PatternType=1, PaintType=1, TilingType=1, BBox=[0, 0, 9, 9], XStep=9,
+            YStep=9, Resources=pikepdf.Dictionary(),
         )  # fmt: skip
-        picture.write(zeros(3 * side * side >> 20), filter=pikepdf.Name.FlateDecode)
-        pdf.pages[0].add_resource(picture, pikepdf.Name.XObject, pikepdf.Name("/Bomb"))
-        pdf.pages[0].contents_add(b"q 10 0 0 10 300 300 cm /Bomb Do Q")
+        tile.write(zeros(megabytes), filter=pikepdf.Name.FlateDecode)
+        pdf.pages[0].add_resource(tile, pikepdf.Name.Pattern, pikepdf.Name("/Bomb"))
+        pdf.pages[0].contents_add(b"q /Pattern cs /Bomb scn 0 0 100 100 re f Q")
         pdf.save(path)
     return path
 
@@ -119,14 +119,15 @@ def image_bomb(path: Path, source: Path, side: int) -> Path:
 def test_a_bomb_takes_its_own_process_down(
     start: StartServer, shelve: Shelve, oven: Path, tmp_path: Path
 ) -> None:
-    """2.7 GB once unpacked, in a file that ingest reads well."""
-    bomb = image_bomb(tmp_path / "bomb.pdf", oven, 30_000)
+    """2 GB once unpacked, in a file that ingest reads well."""
+    bomb = pattern_bomb(tmp_path / "bomb.pdf", oven, 2000)
     assert bomb.stat().st_size < 4 << 20
     live = start(root=shelve(oven, bomb), models=())
-    before = psutil.Process().memory_info().rss
-    found = get(live, "bomb", 0, 10)
-    assert found.status_code in (200, 422)  # 200: drawn without the picture
-    assert psutil.Process().memory_info().rss - before < 100 << 20
+    with Watch() as watch:
+        found = get(live, "bomb", 0, 10)
+    assert (found.status_code, found.json()["error"]["code"]) == (422, "crashed")
+    assert 100 << 20 < watch.child < page_images._MEMORY_MB << 20
+    assert watch.mine - watch.before < 100 << 20
     assert get(live, "oven", 0, 10).status_code == 200
 
 

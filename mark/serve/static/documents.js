@@ -11,7 +11,7 @@ const POLL_MS = 1500;
  * @returns {() => Promise<void>} Reads the list again.
  */
 export function documentShelf(api) {
-  let [timer, busy, adding] = [0, false, Promise.resolve()];
+  let [timer, busy, adding, limit] = [0, false, Promise.resolve(), null];
   const ingest = element("p", { class: "note", hidden: true });
   const uploads = element("ul", { class: "uploads" });
   byId("upload-state").append(uploads, ingest);
@@ -26,7 +26,8 @@ export function documentShelf(api) {
     if (busy) timer = setTimeout(refresh, POLL_MS);
   }
 
-  function show({ data, ingest: { state, line } }) {
+  function show({ data, ingest: { state, line }, max_upload_bytes: bytes }) {
+    limit = bytes;
     byId("documents-count").textContent = String(data.length);
     byId("documents-list").replaceChildren(...data.map(row));
     const before = busy;
@@ -47,6 +48,7 @@ export function documentShelf(api) {
   function add(files) {
     adding = adding.then(async () => {
       uploads.replaceChildren();
+      if (limit === null) await refresh();
       for (const file of files) await addOne(file);
       await refresh();
     });
@@ -57,6 +59,9 @@ export function documentShelf(api) {
     const line = element("span", { class: "note" }, "sending …");
     uploads.append(element("li", {}, element("span", { class: "row-main" }, file.name), bar, line));
     try {
+      // A server that refuses a body while it is sent closes the connection: the browser would tell only that.
+      if (limit !== null && file.size > limit)
+        throw new Error(`the file has ${file.size} bytes, ${limit} may be sent (serve.max_upload_mb)`);
       const kept = await api.upload(PATH, file, (share) => {
         bar.value = share;
         if (share === 1) line.textContent = "being checked …";
