@@ -145,7 +145,7 @@ class Batcher:
         ends = self._waiting[0].entered + self._settings.batch_window_ms / 1000
         while not self._closing and len(self._mates()) < self._settings.max_batch:
             left = ends - time.perf_counter()
-            if left <= 0 or not self._waiting or self._may_be_drafted():
+            if left <= 0 or not self._waiting:
                 break
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
@@ -158,10 +158,6 @@ class Batcher:
                 job.listener = None
         self._count()
         return batch
-
-    def _may_be_drafted(self) -> bool:
-        """Whether the oldest question wants a draft and no other could be answered with it."""
-        return self._waiting[0].listener is not None and len(self._mates()) == 1
 
     def _mates(self) -> list[Job]:
         return [job for job in self._waiting if job.model == self._waiting[0].model]

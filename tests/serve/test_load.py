@@ -90,11 +90,9 @@ def drafts(found: list[Any]) -> list[str | None]:
 
 
 def test_a_drafted_question_joins_those_that_wait(start: StartServer) -> None:
-    """Alone it does not wait for others and tells its draft; with others it is answered in their batch."""
+    """Where none came within the window it tells its draft; with others it is answered in their batch."""
     live = start(batch_window_ms=2000, max_batch=4)
-    began = time.monotonic()
     alone = events(live, QUESTIONS[0])
-    assert time.monotonic() - began < 1.5
     assert "".join(filter(None, drafts(alone))) and None not in drafts(alone)
     with ThreadPoolExecutor(3) as threads:
         plain = threads.submit(ask, live, QUESTIONS[1])

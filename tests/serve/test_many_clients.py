@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 from bench import serving
 from bench.serving import Load, ask, measure, press
 from mark.config import PARAMS, Serve, load_section
+from mark.files import PRACTICE
+from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS
 from tests.serve.conftest import StartServer
 
@@ -90,3 +94,24 @@ def test_a_server_that_dies_is_not_waited_for(
     monkeypatch.setattr(serving, "_serve", server)
     with pytest.raises(SystemExit, match="the server ended before it answered"):
         measure(root, load_section(Serve, "serve", root / PARAMS), LOAD, 1)
+
+
+@pytest.mark.long
+def test_the_table_has_a_row_for_each_way(
+    make_root: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_root([])
+    shutil.copy(ROOT / PRACTICE, root / PRACTICE)
+    monkeypatch.setattr(serving, "git_root", lambda: root)
+    monkeypatch.setattr(sys, "argv", ["serving", "--clients", "4", "--seconds", "3", "--rounds", "1"])
+    serving.main()
+    told = capsys.readouterr().out
+    print(told)
+    _, _, *rows, batched, drafted = told.splitlines()
+    for name, line in zip(("one by one", "in batches", "drafted streams"), rows, strict=True):
+        assert line.startswith(name)
+        answers, _, _, _, lost, doubled = line.split()[-6:]
+        assert int(answers) > 0 and (lost, doubled) == ("0", "0")
+    assert batched.startswith("batching gains x") and drafted.startswith(
+        "batching, with drafts asked for, gains x"
+    )

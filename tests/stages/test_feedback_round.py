@@ -96,7 +96,11 @@ def test_forty_ratings_reach_the_model_that_answers(project: Path, served: str) 
     assert set(accept_all(served)) == names
     assert "Running stage 'rlhf'" in dvc(project, "repro", "rlhf")
     counts = human(project)
-    assert (counts["accepted"], counts["thumbs"], counts["edits"]) == (40, 24, 16)
+    assert {name: count for name, count in counts.items() if count} == {
+        "accepted": 40,
+        "thumbs": 24,
+        "edits": 16,
+    }
     rows = [json.loads(line) for line in
             (project / "models/rl_trained_lora/preferences.jsonl").read_text().splitlines()]  # fmt: skip
     assert {row["id"] for row in rows} == names
