@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from mark.answering.refusal import is_refusal
 from mark.data_prep.passage_copies import near_copies
 from mark.data_prep.similarity import SHORT_TEXT, words
 from mark.data_prep.split import Section
@@ -41,14 +42,31 @@ class TestText:
         return cls(frozenset(sections), tuple(sorted(answers)))
 
 
+@dataclass(frozen=True)
+class TestTextFound:
+    """Where test text was found."""
+
+    __test__ = False
+
+    rows: frozenset[str] = frozenset()  # ids of feedback that is not trained on
+    passages: frozenset[str] = frozenset()  # ids of chunks that no training prompt may show
+
+
 def with_test_text(
     rows: Sequence[AcceptedFeedback], test: TestText, chunks: Mapping[str, Chunk]
-) -> frozenset[str]:
-    """Ids of feedback whose contexts show, or whose answers repeat, what the test is about.
+) -> TestTextFound:
+    """Passages in feedback's contexts that the test is about, and the feedback that rests on them.
 
-    A context counts where it belongs to a test section or is a near-copy, a part or a rewording of a passage
-    of one; an answer where it is that, or the like of a test answer. Answers below `SHORT_TEXT` words say too
-    little to be told from chance. Words and numbers are compared, not meanings.
+    A passage counts where it belongs to a test section or is a near-copy, a part or a rewording of a passage
+    of one. Feedback counts where
+
+    - an answer is the like of such a passage or of a test answer (answers below `SHORT_TEXT` words say too
+      little to be told from chance);
+    - no other passage was shown; or an answer is a refusal, which may be right or wrong for them;
+    - more of an answer's words stand in one of them than in any other passage that was shown.
+
+    Other feedback can be trained on with the passages that are left. Words and numbers are compared, not
+    meanings.
 
     Args:
         rows: The feedback.
@@ -57,16 +75,32 @@ def with_test_text(
     """
     hidden = [c for c in chunks.values() if (c.document, c.section) in test.sections]
     shown = {i: chunks[i] for row in rows for i in row.contexts if i in chunks}
-    seen = {chunk.chunk_id for chunk in hidden} | near_copies(shown.values(), hidden).keys()
+    seen = ({chunk.chunk_id for chunk in hidden} | near_copies(shown.values(), hidden).keys()) & shown.keys()
     said = [
-        _passage(row.id, text)
-        for row in rows
-        for text in (row.answer, row.edited)
-        if text is not None and len(words(text)) >= SHORT_TEXT
+        _passage(row.id, text) for row in rows for text in _answers(row) if len(words(text)) >= SHORT_TEXT
     ]
     answered = [_passage(f"answer {number}", text) for number, text in enumerate(test.answers)]
     repeated = near_copies(said, [*hidden, *answered]).keys() if said else set()
-    return frozenset(row.id for row in rows if row.id in repeated or seen & set(row.contexts))
+    resting = {row.id for row in rows if row.id not in repeated and _rests_on(row, seen, shown)}
+    return TestTextFound(frozenset(repeated | resting), frozenset(seen))
+
+
+def _answers(row: AcceptedFeedback) -> list[str]:
+    return [text for text in (row.answer, row.edited) if text is not None]
+
+
+def _rests_on(row: AcceptedFeedback, seen: Set[str], shown: Mapping[str, Chunk]) -> bool:
+    """Whether without these passages the answers would lose what they are made from."""
+    out, left = (
+        [set(words(shown[i].text)) for i in row.contexts if i in shown and (i in seen) == taken]
+        for taken in (True, False)
+    )
+    if not out:
+        return False
+    if not left or any(is_refusal(text) for text in _answers(row)):
+        return True
+    told = [set(words(text)) for text in _answers(row)]
+    return any(max(len(one & w) for w in out) > max(len(one & w) for w in left) for one in told)
 
 
 def _passage(name: str, text: str) -> Chunk:

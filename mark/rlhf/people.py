@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mark.answering.quotes import fold
 from mark.records import Chunk
 from mark.rlhf.feedback import AcceptedFeedback, TestQuestions
+from mark.rlhf.held_out import TestTextFound
 from mark.rlhf.preferences import FromPeople, HumanCounts, Method, Pair, Rated
 
 
@@ -19,12 +20,14 @@ class Human:
     test: TestQuestions
     chunks: Mapping[str, Chunk]
     fits: Callable[[str, Sequence[str]], bool]  # a question and answers are not too long
-    held_out: frozenset[str] = frozenset()  # ids of rows that hold test text
+    held_out: TestTextFound = field(default_factory=TestTextFound)  # test text among them
     plain: Callable[[str], str] = str  # breaks the text of special tokens: people's text is untrusted
 
 
 def from_people(method: Method, human: Human) -> FromPeople:
     """Edits become pairs (dpo, kto), thumbs ratings (kto); grpo and rloo use neither.
+
+    Passages that the test is about are left out of what a question is asked with.
 
     Args:
         method: Decides what is used.
@@ -35,11 +38,12 @@ def from_people(method: Method, human: Human) -> FromPeople:
     rated: list[Rated] = []
     rows = [_plain(row, human.plain) for row in human.rows]
     for row, tested in zip(rows, human.test.near([row.question for row in rows]), strict=True):
+        contexts = [chunk_id for chunk_id in row.contexts if chunk_id not in human.held_out.passages]
         if tested:
             counts.test_question += 1
         elif any(chunk_id not in human.chunks for chunk_id in row.contexts):
             counts.unknown_passage += 1
-        elif row.id in human.held_out:
+        elif row.id in human.held_out.rows:
             counts.held_out += 1
         elif not human.fits(row.question, [row.answer, row.edited or row.answer]):
             counts.too_long += 1
@@ -47,17 +51,19 @@ def from_people(method: Method, human: Human) -> FromPeople:
             counts.no_change += 1
         elif row.edited is not None and method in ("dpo", "kto"):
             counts.edits += 1
+            counts.fewer_passages += len(contexts) < len(row.contexts)
             pairs.append(
                 Pair(
-                    id=row.id, origin="human", question=row.question, contexts=row.contexts,
+                    id=row.id, origin="human", question=row.question, contexts=contexts,
                     chosen=row.edited, rejected=row.answer, gap=None,
                 )
             )  # fmt: skip
         elif row.edited is None and method == "kto":
             counts.thumbs += 1
+            counts.fewer_passages += len(contexts) < len(row.contexts)
             rated.append(
                 Rated(
-                    id=row.id, origin="human", question=row.question, contexts=row.contexts,
+                    id=row.id, origin="human", question=row.question, contexts=contexts,
                     answer=row.answer, good=row.thumb == "up",
                 )
             )  # fmt: skip

@@ -64,19 +64,20 @@ class AnswerCounts(BaseModel):
 
 
 class HumanCounts(BaseModel):
-    """`accepted` is the sum of all the others."""
+    """`accepted` is the sum of all the others but `fewer_passages`."""
 
     model_config = ConfigDict(extra="forbid")
 
     accepted: int = 0
     test_question: int = 0  # nearly a test question: never taken
     unknown_passage: int = 0  # cites a chunk that is no longer there
-    held_out: int = 0  # shows a passage of a test section, or an answer repeats one or a test answer
+    held_out: int = 0  # an answer rests on a passage of a test section, or repeats one or a test answer
     too_long: int = 0  # question or answer leaves no room for the other
     no_change: int = 0  # the edited answer is the original
     edits: int = 0
     thumbs: int = 0
     unused: int = 0  # the method has no use for it
+    fewer_passages: int = 0  # edits and thumbs asked without passages of test sections that were shown
 
 
 class PreferenceLedger(BaseModel):
@@ -103,7 +104,7 @@ class PreferenceLedger(BaseModel):
             assert asked.asked == asked.paired + asked.tied + asked.no_two_answers
             assert asked.paired == self.sampled_pairs and answers.in_pairs == 2 * self.sampled_pairs
         assert answers.sampled == answers.truncated + answers.duplicate + answers.in_pairs + answers.left_over
-        parts = human.model_dump(exclude={"accepted"})
+        parts = human.model_dump(exclude={"accepted", "fewer_passages"})
         assert human.accepted == sum(parts.values())
         assert self.sampled_pairs + self.human_pairs == self.beyond_limit + self.pairs
 

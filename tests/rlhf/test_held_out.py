@@ -12,7 +12,7 @@ from mark.models.loading import load_tokenizer
 from mark.prompting import answer_ids, build_prompt
 from mark.records import Chunk, HandwrittenQuestion
 from mark.rlhf.feedback import AcceptedFeedback, TestQuestions
-from mark.rlhf.held_out import TestText, with_test_text
+from mark.rlhf.held_out import TestText, TestTextFound, with_test_text
 from mark.rlhf.people import Human, from_people
 from mark.untrusted import Neutraliser
 from tests.train.small import chunk, example
@@ -53,7 +53,9 @@ def feedback(name: str, **changes: Any) -> AcceptedFeedback:
 
 ROWS = [
     feedback("fine"),
-    feedback("shows", contexts=["free", "held"]),
+    feedback("beside", contexts=["free", "held"]),  # is trained on without the held-out passage
+    feedback("from", contexts=["free", "held"], edited="twelve: 12 euros for each hive"),
+    feedback("refuses", contexts=["free", "held"], answer="Not in these documents."),
     feedback("copy", contexts=["twin"]),
     feedback("says", edited=SECRET),
     feedback("said", answer=f"In short: {SECRET}", edited="no"),  # the worse answer is trained on too
@@ -64,15 +66,19 @@ ROWS = [
 
 
 def test_what_the_test_is_about_stays_out() -> None:
-    assert with_test_text(ROWS, TEST, CHUNKS) == {"shows", "copy", "says", "said", "gold"}
-    assert with_test_text(ROWS, TestText(), CHUNKS) == frozenset()
+    found = with_test_text(ROWS, TEST, CHUNKS)
+    assert found.rows == {"from", "refuses", "copy", "says", "said", "gold"}
+    assert found.passages == {"held", "twin"}
+    assert with_test_text(ROWS, TestText(), CHUNKS) == TestTextFound()
 
 
 def test_the_ledger_counts_it() -> None:
     held = with_test_text(ROWS, TEST, CHUNKS)
     found = from_people("dpo", Human(ROWS, TestQuestions([]), CHUNKS, lambda *_: True, held))
-    assert [pair.id for pair in found.pairs] == ["fine", "short", "own"]
-    assert (found.counts.accepted, found.counts.held_out, found.counts.edits) == (8, 5, 3)
+    assert [pair.id for pair in found.pairs] == ["fine", "beside", "short", "own"]
+    assert {tuple(pair.contexts) for pair in found.pairs} == {("free",)}
+    assert found.counts.fewer_passages == 1
+    assert (found.counts.accepted, found.counts.held_out, found.counts.edits) == (10, 6, 4)
 
 
 def test_sections_and_answers_of_both_test_sets(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_edits_become_pairs_for_dpo_and_thumbs_wait() -> None:
     assert [(p.id, p.chosen, p.rejected) for p in found.pairs if p.origin == "human"] == [("h1", "yes", "no")]
     assert found.ledger.human.model_dump() == {
         "accepted": 7, "test_question": 1, "unknown_passage": 1, "held_out": 0, "too_long": 1, "no_change": 1, "edits": 1,
-        "thumbs": 0, "unused": 2,
+        "thumbs": 0, "unused": 2, "fewer_passages": 0,
     }  # fmt: skip
     found.ledger.check()
 
