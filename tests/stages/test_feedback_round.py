@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mark.files import TRAIN_SFT, read_jsonl
+from mark.records import Example
 from tests.stages.running import dvc, environment, mark
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # two people: each may have twenty ratings a day accepted
@@ -50,15 +52,16 @@ def ask(there: httpx.Client, question: str, model: str) -> dict[str, Any]:
     return answer
 
 
-def rate_forty(url: str) -> set[str]:
-    """16 thumbs up, 8 down and 16 edits of answers in the documents' own words; the ids."""
+def rate_forty(project: Path, url: str) -> set[str]:
+    """16 thumbs up, 8 down and 16 edits of answers to questions about what is trained on; the ids."""
+    asked = [row.question for row in read_jsonl(project / TRAIN_SFT, Example) if row.kind == "answerable"]
     names = set()
     for number in range(40):
         with client(url, ADDRESSES[number % 2]) as there:
-            answer = ask(there, f"What is said about room {number} of the lease?", "extractive")
+            answer = ask(there, f"{asked[number % len(asked)]} (case {number})", "extractive")
             said: dict[str, Any] = {"id": answer["id"], "rating": "up" if number < 16 else "down"}
             if number >= 24:
-                said["edited"] = f"Room {number} is not let."
+                said["edited"] = f"{answer['choices'][0]['message']['content']} (case {number})"
             there.post("/v1/feedback", json=said).raise_for_status()
         names.add(answer["id"])
     return names
@@ -84,26 +87,32 @@ def human(project: Path) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.long
 def test_forty_ratings_reach_the_model_that_answers(project: Path, served: str) -> None:
-    mark(project, "params", "experiment=smoke", "rlhf=kto", "rlhf.max_pairs=40")
+    mark(
+        project,
+        "params",
+        "experiment=smoke",
+        "rlhf=kto",
+        "rlhf.max_pairs=60",
+        "rlhf.sampling.max_new_tokens=160",
+    )
     dvc(project, "repro", "rlhf")
     assert human(project)["accepted"] == 0
 
-    names = rate_forty(served)
+    names = rate_forty(project, served)
     assert len(names) == 40
     dvc(project, "repro", "rlhf")
     assert human(project)["accepted"] == 0  # nothing counts before a review
     assert set(accept_all(served)) == names
     assert "Running stage 'rlhf'" in dvc(project, "repro", "rlhf")
     counts = human(project)
-    assert {name: count for name, count in counts.items() if count} == {
-        "accepted": 40,
-        "thumbs": 24,
-        "edits": 16,
-    }
+    assert counts["accepted"] == 40 == counts["thumbs"] + counts["edits"] + counts["held_out"], counts
+    assert counts["thumbs"] > 0 and counts["edits"] > 0, counts  # in so small a corpus much is tested
     rows = [json.loads(line) for line in
             (project / "models/rl_trained_lora/preferences.jsonl").read_text().splitlines()]  # fmt: skip
-    assert {row["id"] for row in rows} == names
+    trained = {row["id"] for row in rows}
+    assert trained <= names and len(trained) == counts["thumbs"] + counts["edits"]
 
     with client(served) as there:
         assert ask(there, "Who keeps the keys?", "auto")["model"] == "random_lora"
