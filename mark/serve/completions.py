@@ -76,8 +76,8 @@ class Completions:
         """The answer, unless the client goes away or time is up: then the question leaves the queue."""
         ends = job.entered + self.settings.timeout_s
         try:
-            while time.perf_counter() < ends:
-                done, _ = await asyncio.wait({job.done}, timeout=_LOOK_S)
+            while (left := ends - time.perf_counter()) > 0:
+                done, _ = await asyncio.wait({job.done}, timeout=min(_LOOK_S, left))
                 if done:
                     return job.done.result()
                 await check_wanted(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +65,12 @@ def test_who_is_told_429_comes_back(start: StartServer) -> None:
 def test_a_request_that_fails_ends_the_measurement(start: StartServer, drafted: bool) -> None:
     """The second client's question is too long; a stream tells a fault after its status."""
     live = start(models=(), max_question_chars=60)
-    began = time.monotonic()
     with pytest.raises(httpx.HTTPStatusError, match="400"):
         press(live.url, Load([QUESTIONS[0], "word " * 20], 2, drafted), 60)
     late = start(models=(), root=live.root, timeout_s=1e-4)
     fault = httpx.HTTPError if drafted else httpx.HTTPStatusError
     with pytest.raises(fault, match="no answer within" if drafted else "408"):
         press(late.url, Load(QUESTIONS[:1], 1, drafted), 60)
-    assert time.monotonic() - began < 30
 
 
 def dies(root: Path, settings: Serve, told: Any) -> None:
