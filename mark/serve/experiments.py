@@ -18,6 +18,7 @@ from mark.serve.stored_run import (
     Gain,
     KlPoint,
     RefusalPoint,
+    RlhfOutcome,
     RunReader,
     StoredComparison,
     TrainPoint,
@@ -52,16 +53,9 @@ class Comparison(BaseModel):
     unseen: list[Bar]  # on documents that training has not seen
 
 
-class Rlhf(BaseModel):
+class Rlhf(RlhfOutcome):
     """Whether RLHF helped."""
 
-    method: str
-    pairs: int
-    steps: int
-    kept: Literal["sft", "rlhf"]
-    verdict: str
-    reason: str
-    too_few_to_judge: bool
     judged_on: str
     questions: int | None
     clusters: int | None

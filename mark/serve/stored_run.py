@@ -143,8 +143,8 @@ class StoredGroup(BaseModel):
     gain: dict[str, dict[str, StoredGain]]
 
 
-class StoredRlhf(BaseModel):
-    """metrics/rlhf.json below `rlhf`."""
+class RlhfOutcome(BaseModel):
+    """What came of RLHF, as it is stored and as it is shown."""
 
     method: str
     pairs: int
@@ -153,6 +153,11 @@ class StoredRlhf(BaseModel):
     verdict: str
     reason: str
     too_few_to_judge: bool
+
+
+class StoredRlhf(RlhfOutcome):
+    """metrics/rlhf.json below `rlhf`."""
+
     verdict_on: Literal["all", "handwritten"]
     all: StoredGroup | None = None
     handwritten: StoredGroup | None = None

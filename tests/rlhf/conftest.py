@@ -15,6 +15,7 @@ from mark.rlhf import RlhfInputs
 from mark.rlhf.gathering import Gathering
 from mark.rlhf.sampling import Sampled
 from mark.train import train
+from tests.rlhf.small import inputs_of
 from tests.train.small import make_inputs, settings
 
 
@@ -41,12 +42,7 @@ def inputs(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Rl
     )
     write_json(root / "reports/eval/tiny_lora/calibration.json", used.model_dump())
     write_jsonl(root / "data/feedback_accepted.jsonl", [])
-    return RlhfInputs(
-        data=root / "data", sft=root / "models/tiny_lora", feedback=root / "data/feedback_accepted.jsonl",
-        handwritten_test=root / "data/handwritten_test.jsonl",
-        calibration=root / "reports/eval/tiny_lora/calibration.json", embedder=root / "models/embedder",
-        checkpoints=root / ".ckpt", plots=root / "plots/train",
-    )  # fmt: skip
+    return inputs_of(root, "tiny_lora")
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mark.config import Rlhf, load_section
+from mark.config import Paths, Rlhf, load_section
 from mark.files import write_json
+from mark.rlhf.inputs import RlhfInputs
 from mark.rlhf.sampling import Task
 from tests.conftest import ROOT
 
@@ -58,3 +60,9 @@ def short_tasks(tokenizer: Any, count: int = 4) -> list[Task]:
         Task(str(i), text, ("one",), "answerable", tuple(tokenizer(text)["input_ids"]), ())
         for i, text in enumerate(texts)
     ]
+
+
+def inputs_of(root: Path, entry: str) -> RlhfInputs:
+    """A project's own files; its checkpoints lie in it too, not at the root of this repository."""
+    found = RlhfInputs.of_project(entry, Paths(checkpoints=".ckpt", logs="logs"), root)
+    return replace(found, checkpoints=root / ".ckpt")

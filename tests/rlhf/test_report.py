@@ -18,14 +18,14 @@ from mark.evaluation import EvalInputs, evaluate, write_results
 from mark.evaluation.report import Tree
 from mark.files import read_json, write_json, write_jsonl
 from mark.models.source_file import base_sha256, read_source
-from mark.rlhf import RlhfInputs, train_policy
+from mark.rlhf import train_policy
 from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
 from mark.rlhf.report import Report, ReportInputs, make_report, write_report
 from mark.rlhf.reward_record import RewardModelRecord
 from mark.rlhf.table import report_text
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
-from tests.rlhf.small import rlhf_settings
+from tests.rlhf.small import inputs_of, rlhf_settings
 from tests.train.small import settings as training
 
 __all__ = ["project"]
@@ -62,21 +62,12 @@ def _arm(root: Path, name: str, scale: float) -> None:
     write_json(out / "ledger.json", LEDGER.model_dump())
 
 
-def _inputs(root: Path) -> RlhfInputs:
-    return RlhfInputs(
-        data=root / "data", sft=root / "models/random_lora", feedback=root / "data/feedback_accepted.jsonl",
-        handwritten_test=root / "data/handwritten_test.jsonl",
-        calibration=root / "reports/eval/random_lora/calibration.json", embedder=root / "models/embedder",
-        checkpoints=root / ".ckpt", plots=root / "plots/train",
-    )  # fmt: skip
-
-
 def _evaluate(root: Path, name: str) -> None:
     write_results(evaluate(EvalInputs.of_project(name, 7, root), EVAL, RETRIEVAL, MAX_LENGTH), name, root)
 
 
 def _report(root: Path) -> Report:
-    inputs = ReportInputs.of_project(_inputs(root), 7, root)
+    inputs = ReportInputs.of_project(inputs_of(root, "random_lora"), 7, root)
     return make_report(inputs, rlhf_settings(min_pairs=150), EVAL, RETRIEVAL)
 
 
@@ -158,7 +149,7 @@ def test_a_run_with_too_little_to_train_on_reaches_its_verdict(
     for name in ("rl_trained_lora", "sft_continued_lora"):
         shutil.rmtree(root / "models" / name, ignore_errors=True)
     settings = rlhf_settings(sampling={"max_new_tokens": 6})
-    train_policy(_inputs(root), settings, 7, root / "models/rl_trained_lora", confirmed=True)
+    train_policy(inputs_of(root, "random_lora"), settings, 7, root / "models/rl_trained_lora", confirmed=True)
     assert "RLHF trains nothing" in caplog.text
     _evaluate(root, "rl_trained_lora")
     write_report(_report(root), root)
