@@ -30,7 +30,9 @@ import numpy as np
 import psutil
 
 from mark.config import PARAMS, Serve, load_section
-from mark.files import PRACTICE, git_root, read_jsonl
+from mark.errors import MarkError
+from mark.files import CHUNKS, PRACTICE, git_root, read_jsonl
+from mark.ingest.index import read_index
 from mark.records import PracticeQuestion
 from mark.rlhf.feedback import read_inbox
 
@@ -257,7 +259,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     chosen = parser.parse_args()
+    for name, value in vars(chosen).items():
+        if value <= 0:
+            parser.error(f"--{name} {value}: a number above 0 is needed")
     root = git_root()
+    try:
+        read_index(root / CHUNKS.parent)  # what is missing is said before a server waits for it
+    except MarkError as fault:
+        raise SystemExit(str(fault)) from None
     settings = load_section(Serve, "serve", root / PARAMS)
     questions = [one.question for one in read_jsonl(root / PRACTICE, PracticeQuestion)]
     plain, drafted = (Load(questions, chosen.clients, drafted) for drafted in (False, True))

@@ -93,6 +93,24 @@ def test_a_server_that_dies_is_not_waited_for(
         measure(root, load_section(Serve, "serve", root / PARAMS), LOAD, 1)
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["--seconds", "1"], "index.json is missing"), (["--clients", "0"], "--clients 0: a number above 0")],
+)
+def test_what_cannot_be_measured_is_said_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(serving, "git_root", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["serving", *flags])
+    with pytest.raises(SystemExit) as ended:
+        serving.main()
+    assert said in f"{ended.value}{capsys.readouterr().err}"
+
+
 @pytest.mark.long
 def test_the_table_has_a_row_for_each_way(
     make_root: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
