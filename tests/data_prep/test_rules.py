@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mark.config import ConfigError
+from mark.errors import ConfigError
 from mark.data_prep.rules import chosen_rules
 from tests.data_prep.passages import drafts
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mark.config import ConfigError
+from mark.errors import ConfigError
 from mark.data_prep.split import HeldOut, assign_splits
 from mark.errors import DataError
 from mark.records import Chunk
