@@ -75,3 +75,18 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     path.write_text(text.replace("learning_rate: 0.0005", "learning_rate: 5e-4"), encoding="utf-8")
     assert "5e-4" in path.read_text(encoding="utf-8")
     assert load_value("train", "learning_rate", path) == 0.0005
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("*", "neither an address nor a network"),
+        ("proxy", "neither an address"),
+        ("0.0.0.0/0", "is everybody"),
+    ],
+)
+def test_a_proxy_is_an_address_or_a_network(tmp_path: Path, found: str, said: str) -> None:
+    path = _changed(tmp_path, "serve", {"trusted_proxies": [found]})
+    with pytest.raises(ConfigError, match=r"serve.trusted_proxies: .*" + said):
+        load_params(path)
+    assert load_params(_changed(tmp_path, "serve", {"trusted_proxies": ["10.0.0.0/8"]}))

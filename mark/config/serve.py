@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mark.config.section import Fraction, Section
 
@@ -31,6 +32,7 @@ class Serve(Section):
     host: str = Field(min_length=1)  # an address other than loopback needs MARK_TOKEN
     port: int = Field(ge=0, le=65535)  # 0: any free one
     allowed_hosts: list[str]  # names in a Host header besides those of loopback; of a proxy, say
+    trusted_proxies: list[str]  # addresses or networks whose X-Forwarded-For names the client
     batch_window_ms: float = Field(ge=0)  # a question waits so long for others to be answered with it
     max_batch: int = Field(ge=1)  # questions answered together; 1 = no batching
     queue_size: int = Field(ge=1)  # questions that wait; more are told 429
@@ -46,3 +48,17 @@ class Serve(Section):
     max_upload_mb: int = Field(ge=1)
     max_upload_pages: int = Field(ge=1)
     max_documents: int = Field(ge=1)  # in data/pdfs; no upload beyond
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, found: list[str]) -> list[str]:
+        for text in found:
+            try:
+                network = ip_network(text)
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is neither an address nor a network, as 10.0.0.2 or 10.0.0.0/8 are"
+                ) from None
+            if network.prefixlen == 0:
+                raise ValueError(f"{text} is everybody: whoever asks could give any address as his own")
+        return found

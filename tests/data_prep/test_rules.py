@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mark.errors import ConfigError
 from mark.data_prep.rules import chosen_rules
+from mark.errors import ConfigError
 from tests.data_prep.passages import drafts
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mark.errors import ConfigError
 from mark.data_prep.split import HeldOut, assign_splits
-from mark.errors import DataError
+from mark.errors import ConfigError, DataError
 from mark.records import Chunk
 from tests.data_prep.passages import chunk, settings
 

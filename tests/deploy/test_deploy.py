@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mark.rlhf.feedback import read_inbox
 from mark.serve.server import bound_socket
 from tests.conftest import ROOT
 from tests.pipeline.test_auto import QUESTIONS
@@ -214,7 +215,7 @@ def test_nginx_passes_streams_on_and_keeps_the_limits(start: StartServer, tmp_pa
     """The real nginx with deploy/nginx.conf before a real server."""
     program = tool("nginx")
     certificate(tmp_path)
-    live = start(models=(), token=TOKEN, allowed_hosts=[NAME])
+    live = start(models=(), token=TOKEN, allowed_hosts=[NAME], trusted_proxies=["127.0.0.1"])
     ports = (free_port(), free_port())
     conf = nginx_conf(tmp_path, int(live.url.rsplit(":", 1)[1]), ports)
     command = [program, "-e", str(tmp_path / "error.log"), "-c", str(conf)]
@@ -228,6 +229,10 @@ def test_nginx_passes_streams_on_and_keeps_the_limits(start: StartServer, tmp_pa
         process.wait(30)
     logged = (tmp_path / "mark.log").read_text()
     assert "POST 200" in logged and "secret-name" not in logged
+    rows = read_inbox(live.root).rows
+    assert (
+        len(rows) == 3 and len({row.source for row in rows}) == 2
+    )  # two addresses, however they call themselves
 
 
 def proxied(ports: tuple[int, int], headers: dict[str, str]) -> None:
@@ -261,6 +266,20 @@ def proxied(ports: tuple[int, int], headers: dict[str, str]) -> None:
             client.post("/v1/documents", files=large).status_code == 409
         )  # it reached the server: uploads are off
         client.get("/v1/documents/secret-name/pages/1.png?start=0&end=1")
+    for address, claims in (
+        ("127.0.0.1", "198.51.100.1"),
+        ("127.0.0.1", "198.51.100.2"),
+        ("127.0.0.2", "127.0.0.1"),
+    ):
+        rate(url, headers | {"X-Forwarded-For": claims}, address)
+
+
+def rate(url: str, headers: dict[str, str], address: str) -> None:
+    """Rate an answer from one of this machine's addresses."""
+    transport = httpx.HTTPTransport(verify=False, local_address=address)
+    with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client:
+        said = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()
+        assert client.post("/v1/feedback", json={"id": said["id"], "rating": "up"}).status_code == 200
 
 
 def test_the_proxys_limits_fit_the_servers() -> None:

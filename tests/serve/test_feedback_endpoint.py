@@ -89,3 +89,23 @@ def test_an_inbox_that_takes_nothing_is_the_servers_fault(
             assert found.status_code == 503 and found.headers["retry-after"] == "10"
             assert message.startswith(f"{INBOX} {said}") and str(live.root) not in message
         assert client.post("/v1/feedback", json=thumb).json()["placed"] == "changed"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "sources"),
+    [([], 1), (["10.9.8.0/24"], 1), (["127.0.0.1"], 2), (["127.0.0.0/8"], 2)],
+    ids=["none", "another", "address", "network"],
+)
+def test_a_client_behind_a_trusted_proxy_is_a_source_of_its_own(
+    start: StartServer, trusted: list[str], sources: int
+) -> None:
+    live = start(models=(), trusted_proxies=trusted)
+    with live.client() as client:
+        for address in ("203.0.113.4", "203.0.113.4", "203.0.113.5"):
+            said = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()
+            sent = {"id": said["id"], "rating": "up"}
+            rated = client.post("/v1/feedback", json=sent, headers={"X-Forwarded-For": address})
+            assert rated.status_code == 200
+    rows = read_inbox(live.root).rows
+    assert len(rows) == 3 and len({row.source for row in rows}) == sources
+    assert not any("203.0" in row.source for row in rows)
