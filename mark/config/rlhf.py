@@ -63,6 +63,7 @@ class Rlhf(Section):
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     beta: float = Field(ge=0)  # weight of staying near the fine-tuned model
+    rpo_alpha: float = Field(ge=0)  # dpo: weight of fine-tuning on the better answers beside the pairs
     precision: Literal["auto", "fp32", "bf16"]
     min_pairs: int = Field(ge=1)  # fewer preferences: too few to judge
     max_pairs: int = Field(ge=1)  # pairs (kto: twice as many rated answers; grpo, rloo: questions)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -21,7 +21,6 @@ from mark.records import Chunk, Example
 from mark.rlhf.held_out import TestText, with_test_text
 from mark.rlhf.inputs import RlhfInputs, held_out_questions
 from mark.rlhf.people import Human, from_people
-from mark.rlhf.policy import evaluating
 from mark.rlhf.preferences import (
     FromSamples,
     Pair,
@@ -37,7 +36,6 @@ from mark.seeding import derived_seed
 from mark.untrusted import Neutraliser
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
 ONLINE = ("grpo", "rloo")  # methods that sample while they train
@@ -76,7 +74,7 @@ class Gathering:
         self,
         offered: Sequence[Example],
         ask: bool,
-        model: PeftModel,
+        model: Any,
         tokenizer: PreTrainedTokenizerBase,
     ) -> Preferences:
         """Gathered once a run: the ledger, written last, says that they are complete.
@@ -84,7 +82,7 @@ class Gathering:
         Args:
             offered: Questions that may be asked, in order.
             ask: False: none of them is, and only people's preferences are taken.
-            model: The fine-tuned model.
+            model: The fine-tuned model as it is deployed.
             tokenizer: Its tokenizer.
         """
         pairs, rated, ledger = (self.folder / name for name in ("pairs.jsonl", "rated.jsonl", "ledger.json"))
@@ -136,7 +134,7 @@ class Gathering:
         return fits
 
     def _sampled(
-        self, offered: Sequence[Example], found: int, model: PeftModel, tokenizer: PreTrainedTokenizerBase
+        self, offered: Sequence[Example], found: int, model: Any, tokenizer: PreTrainedTokenizerBase
     ) -> FromSamples:
         """Ask block after block until there are `max_pairs` pairs; `found` of them there are already."""
         if self.settings.method in ONLINE:
@@ -158,7 +156,7 @@ class Gathering:
         return sampled
 
     def _block(
-        self, number: int, rows: Sequence[Example], model: PeftModel, tokenizer: PreTrainedTokenizerBase
+        self, number: int, rows: Sequence[Example], model: Any, tokenizer: PreTrainedTokenizerBase
     ) -> FromSamples:
         """One block, drawn from a generator of its own and kept: a resumed run has the same answers."""
         path = self.folder / f"sampled-{number:05}.json"
@@ -175,13 +173,12 @@ class Gathering:
         return block
 
     def _draw(
-        self, number: int, tasks: Sequence[Task], model: PeftModel, tokenizer: PreTrainedTokenizerBase
+        self, number: int, tasks: Sequence[Task], model: Any, tokenizer: PreTrainedTokenizerBase
     ) -> Sequence[Sequence[Sampled]]:
         how = self.settings.sampling
         seed = derived_seed(self.seed, "sampling", str(number))
         sampler = Sampler(how.temperature, how.max_new_tokens, how.batch_size, seed)
-        with evaluating(model):
-            return sampler.draw(model, tokenizer, [task.prompt_ids for task in tasks], how.answers)
+        return sampler.draw(model, tokenizer, [task.prompt_ids for task in tasks], how.answers)
 
 
 def _unasked(offered: Sequence[Example]) -> FromSamples:

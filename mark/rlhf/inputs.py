@@ -13,6 +13,8 @@ from typing import Any
 from mark.config import Paths, Rlhf
 from mark.errors import DataError, MarkError
 from mark.evaluation.calibration import Calibrations
+from mark.evaluation.questions import HANDWRITTEN
+from mark.evaluation.results import DEVELOPMENT
 from mark.files import (
     ADAPTER,
     CHUNKS,
@@ -33,7 +35,8 @@ from mark.files import (
 )
 from mark.models.loading import entry_base
 from mark.models.source_file import read_source
-from mark.records import Chunk, Example, HandwrittenQuestion
+from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
+from mark.rlhf.answered import TUNED_CELL
 from mark.rlhf.feedback import ACCEPTED, AcceptedFeedback, Encode, TestQuestions, read_accepted
 
 POLICY = "rl_trained_lora"  # the entry that RLHF makes
@@ -118,10 +121,27 @@ class RlhfInputs:
         return read_jsonl(self.data / TRAIN_SFT.name, Example)
 
     def validation(self) -> list[Example]:
-        """The validation examples that eval fitted its thresholds on, all where it used none of them."""
+        """What a checkpoint is chosen by: the validation examples that eval fitted its thresholds on (all
+        where it used none of them), and the hand-written development questions with what eval retrieved.
+        """
         used = set(Calibrations.read(self.calibration).question_ids)
         rows = read_jsonl(self.data / VAL_SFT.name, Example)
-        return [row for row in rows if row.example_id in used] or rows
+        return [*([row for row in rows if row.example_id in used] or rows), *self._development()]
+
+    def _development(self) -> list[Example]:
+        path = self.calibration.with_name(DEVELOPMENT)
+        if not path.is_file():
+            return []
+        asked = [row for row in read_jsonl(path, Prediction) if row.cell == TUNED_CELL]
+        return [
+            Example(
+                example_id=row.example_id, split="val", question=row.question, contexts=row.contexts,
+                answers=row.answers, quote=None, page=None, kind=row.kind, style=row.style,
+                rule_id=row.rule_id, document=row.document, section=row.section, source_chunk=None,
+            )
+            for row in asked
+            if row.rule_id == HANDWRITTEN
+        ]  # fmt: skip
 
     def passages(self) -> dict[str, Chunk]:
         """Every passage that an example may show, by chunk id."""
@@ -146,7 +166,12 @@ class RlhfInputs:
         """One hash of all that is read but models."""
         names = (TRAIN_SFT, VAL_SFT, TEST_SFT, CHUNKS, PRACTICE_PASSAGES)
         files = [self.data / name.name for name in names]
-        files += [self.feedback, self.calibration, self.handwritten_test]
+        files += [
+            self.feedback,
+            self.calibration,
+            self.calibration.with_name(DEVELOPMENT),
+            self.handwritten_test,
+        ]
         return sha256_text("\n".join(sha256_file(path) for path in files if path.is_file()))
 
 

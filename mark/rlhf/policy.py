@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mark.models.loading import load_entry
+from mark.answering.merging import for_inference
+from mark.models.loading import load_entry, preferred_dtype
 from mark.models.quiet import quiet_progress
-from mark.rlhf.sampling import Sampled, Sampler
+from mark.rlhf.sampling import Sampled
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -60,24 +62,36 @@ def as_reference(model: Any) -> Iterator[None]:
         model.set_adapter("default")
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode inside the block; no dropout."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
+def deployed(model: PeftModel, dtype: torch.dtype | None = None) -> Any:
+    """A copy of the policy as it answers once it is deployed: adapter merged, evaluation mode.
+
+    Validation and sampling see what eval and serving will run, in the same precision; on a CPU with bfloat16
+    that takes a third of the time of the unmerged float32 policy.
+
+    Args:
+        model: The policy, float32; it is left as it is.
+        dtype: Of the copy; None = eval's.
+    """
+    wanted = preferred_dtype(model.device) if dtype is None else dtype
+    clone = copy.deepcopy(model)
+    for module in clone.modules():
+        vars(module).pop("forward", None)  # a trainer's own, which would still be the policy's
+    return for_inference(clone, wanted)
+
+
+def load_deployed(entry: Path, device: torch.device) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Load a fine-tuned entry as it answers.
+
+    Raises:
+        ModelError: Entry or base is missing, damaged, or they do not belong together.
+    """
+    model, tokenizer = load_entry(entry, torch.float32, device)
+    return for_inference(model, preferred_dtype(device)), tokenizer
 
 
 @torch.no_grad()
 def divergence(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    sampler: Sampler,
-    reference: Any,
+    policy: Any, reference: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sampled], eos: int
 ) -> float:
     """KL(policy || reference) in nats an answer, on the policy's own samples.
 
@@ -85,24 +99,20 @@ def divergence(
     whole vocabulary; their sum has the same expectation as the log ratio of the answer and less variance.
 
     Args:
-        model: The policy, in evaluation mode.
-        tokenizer: Its tokenizer.
+        policy: In evaluation mode, float32: rounding to bfloat16 alone is 0.01 nats an answer.
+        reference: Likewise.
         prompts: Token ids.
-        sampler: Draws one answer each, at temperature 1.
-        reference: A function that gives a context in which `model` is the reference.
+        answers: Of the policy at temperature 1, one a prompt.
+        eos: Id of the end token.
 
     Source: Amini, Vieira and Cotterell 2025, Better Estimation of the KL Divergence Between Language Models.
     """
-    assert sampler.temperature == 1.0
-    eos, total = int(tokenizer.eos_token_id), 0.0
-    drawn = sampler.draw(model, tokenizer, prompts)
-    for prompt, (answer,) in zip(prompts, drawn, strict=True):
-        ids = torch.tensor([[*prompt, *_with_end(answer, eos)]], device=model.device)
+    total = 0.0
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([[*prompt, *_with_end(answer, eos)]], device=policy.device)
         kept = ids.shape[1] - len(prompt) + 1
-        policy = _log_probabilities(model, ids, kept)
-        with reference():
-            other = _log_probabilities(model, ids, kept)
-        total += float((policy.exp() * (policy - other)).sum())
+        ours, other = (_log_probabilities(model, ids, kept) for model in (policy, reference))
+        total += float((ours.exp() * (ours - other)).sum())
     return total / max(len(prompts), 1)
 
 

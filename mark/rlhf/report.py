@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mark.answering.merging import for_inference
 from mark.config import Eval, Retrieval, Rlhf
 from mark.errors import DataError
 from mark.evaluation.asking import ask_entry
@@ -30,7 +29,7 @@ from mark.files import (
     write_text,
 )
 from mark.models.embedder import Embedder
-from mark.models.loading import load_entry
+from mark.models.loading import load_base, load_entry
 from mark.records import Prediction
 from mark.rlhf.answered import BASE_CELL, TUNED_CELL, check_adapter, read_answers
 from mark.rlhf.comparison import OUTSIDE, OUTSIDE_NAME, summarise
@@ -154,21 +153,18 @@ def _base_kl(inputs: ReportInputs, settings: Rlhf, max_seq_length: int) -> float
     rows = stratified(inputs.rlhf.validation(), settings.val_questions, lambda row: row.kind)
     if not rows:
         return None
-    model, tokenizer = load_entry(inputs.eval.entry, torch.float32)
+    entry, tokenizer = load_entry(inputs.eval.entry, torch.float32)
+    tuned = for_inference(entry, torch.float32)
+    base, _ = load_base(inputs.eval.base, torch.float32)
     limit = settings.sampling.max_new_tokens
     tasks = tasks_of(rows, inputs.rlhf.passages(), tokenizer, max_seq_length - limit)
     probes = stratified(tasks, settings.kl_questions, lambda task: task.kind)
     seed = derived_seed(inputs.eval.seed, "divergence")
 
-    @contextmanager
-    def tuned() -> Iterator[None]:
-        model.base_model.enable_adapter_layers()
-        yield
-        model.base_model.disable_adapter_layers()
-
-    with model.disable_adapter():
-        sampler = Sampler(1.0, limit, settings.sampling.batch_size, seed)
-        return divergence(model, tokenizer, [task.prompt_ids for task in probes], sampler, tuned)
+    sampler = Sampler(1.0, limit, settings.sampling.batch_size, seed)
+    prompts = [task.prompt_ids for task in probes]
+    drawn = [answer for (answer,) in sampler.draw(base, tokenizer, prompts)]
+    return divergence(base, tuned, prompts, drawn, int(tokenizer.eos_token_id))
 
 
 def _about(policy: RlhfEntry, control: RlhfEntry, ledger: PreferenceLedger) -> Tree:

@@ -31,7 +31,6 @@ from mark.train.checkpoints import newest_complete
 from mark.train.entry import Entry, write_entry
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase, TrainerState
 
     from mark.rlhf.arms import Arms
@@ -67,12 +66,12 @@ class TrainedReward:
         write_jsonl(out / "preferences.jsonl", self.pairs)
 
 
-def gather_preferences(arms: Arms, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> Preferences:
+def gather_preferences(arms: Arms, model: Any, tokenizer: PreTrainedTokenizerBase) -> Preferences:
     """The preferences as dpo gathers them: sampled pairs and people's edits.
 
     Args:
         arms: What is trained.
-        model: The fine-tuned model.
+        model: The fine-tuned model as it is deployed.
         tokenizer: Its tokenizer.
     """
     settings = arms.settings.model_copy(update={"method": "dpo"})

@@ -25,7 +25,7 @@ from mark.rlhf.arms import Arms
 from mark.rlhf.entry import Arm, RlhfEntry, curve_rows, plot_rows, record_of
 from mark.rlhf.gathering import ONLINE, Gathering, offered_questions
 from mark.rlhf.inputs import CONTROL, RlhfInputs, run_key
-from mark.rlhf.policy import evaluating, load_policy
+from mark.rlhf.policy import load_deployed
 from mark.rlhf.preferences import PreferenceLedger, Preferences
 from mark.rlhf.reward_record import RewardModelRecord
 from mark.rlhf.reward_training import FOLDER as REWARD_MODEL
@@ -39,7 +39,6 @@ from mark.train.entry import write_entry
 from mark.train.hardware import training_device, wants_bf16
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class _Run:
         verify_model(entry_base(self.inputs.sft))
         self.folder.mkdir(parents=True, exist_ok=True)
         device = training_device()
-        model, tokenizer = load_policy(self.inputs.sft, device)
+        model, tokenizer = load_deployed(self.inputs.sft, device)
         validation = self._validation(tokenizer)
         start = self._start(validation, model, tokenizer)
         offered = offered_questions(self.inputs.train(), self.settings, self.seed)
@@ -161,21 +160,20 @@ class _Run:
             seed=derived_seed(self.seed, "divergence"),
         )
 
-    def _start(self, validation: Validation, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> float:
+    def _start(self, validation: Validation, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
         """The fine-tuned model's own validation reward, measured once a run; 0 without a question."""
         path = self.folder / "start.json"
         if not validation.tasks:
             return 0.0
         if not path.is_file():
-            with evaluating(model):
-                write_json(path, {VAL_REWARD: round(validation.reward(model, tokenizer), 6)})
+            write_json(path, {VAL_REWARD: round(validation.reward(model, tokenizer), 6)})
         return float(read_json(path)[VAL_REWARD])
 
     def _preferences(
         self,
         offered: Sequence[Example],
         validation: Validation,
-        model: PeftModel,
+        model: Any,
         tokenizer: PreTrainedTokenizerBase,
     ) -> Preferences:
         """Nothing is asked where no checkpoint could be chosen."""
@@ -184,7 +182,7 @@ class _Run:
         )
         return gathering.preferences(offered, bool(validation.tasks), model, tokenizer)
 
-    def _pairs(self, arms: Arms, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> Preferences | None:
+    def _pairs(self, arms: Arms, model: Any, tokenizer: PreTrainedTokenizerBase) -> Preferences | None:
         """What a reward model is trained on; None where none is wanted, or no policy is trained."""
         if not self.settings.reward_model.enabled or arms.steps.steps == 0:
             return None

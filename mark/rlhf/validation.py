@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
 from mark.answering.engine import Engine, Request
 from mark.config import Reward
-from mark.rlhf.policy import as_reference, divergence, evaluating
+from mark.rlhf.policy import as_reference, deployed, divergence
 from mark.rlhf.reward import judge
 from mark.rlhf.sampling import Sampler, Task
 from mark.rlhf.schedule import Steps
@@ -49,14 +50,23 @@ class Validation:
 
     def measure(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         """`val_reward` and `val_kl` (nats an answer) of a policy with its reference beside it."""
+        answering = deployed(model)
+        reward = self.reward(answering, tokenizer)
         sampler = Sampler(1.0, self.max_new_tokens, self.batch_size, self.seed)
-        with evaluating(model):
-            reward = self.reward(model, tokenizer)
-            kl = divergence(model, tokenizer, self.probes, sampler, lambda: as_reference(model))
+        drawn = [answer for (answer,) in sampler.draw(answering, tokenizer, self.probes)]
+        policy = deployed(model, torch.float32)
+        with as_reference(model):
+            reference = deployed(model, torch.float32)
+        kl = divergence(policy, reference, self.probes, drawn, int(tokenizer.eos_token_id))
         return {VAL_REWARD: round(reward, 6), VAL_KL: round(max(kl, 0.0), 6)}
 
     def reward(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
-        """Mean reward of greedy answers, the refusal rule left to the model itself."""
+        """Mean reward of greedy answers, the refusal rule left to the model itself.
+
+        Args:
+            model: As it is deployed.
+            tokenizer: Its tokenizer.
+        """
         engine = Engine(model, tokenizer, self.max_seq_length, self.max_new_tokens, self.batch_size)
         requests = [Request(task.question, task.passages) for task in self.tasks]
         answers = engine.generate(requests, "validating")

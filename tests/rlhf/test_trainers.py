@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mark.rlhf.policy import REFERENCE, add_reference, as_reference, divergence, load_policy
+from mark.prompting import answer_ids
+from mark.rlhf.policy import REFERENCE, add_reference, as_reference, deployed, divergence, load_policy
 from mark.rlhf.preferences import Pair, Rated
 from mark.rlhf.sampling import Sampler
 from mark.rlhf.schedule import GroupSampler, Steps
@@ -31,11 +32,11 @@ def entries(
     }
 
 
-def trained(entry: Path, method: str, folder: Path) -> tuple[Any, Any]:
+def trained(entry: Path, method: str, folder: Path, **changes: Any) -> tuple[Any, Any]:
     """A finished trainer of two steps and the weights that it started from."""
     model, tokenizer = load_policy(entry, CPU)
     tasks = short_tasks(tokenizer)
-    settings = rlhf_settings(method=method)
+    settings = rlhf_settings(method=method, **changes)
     rows: Any = tasks
     if method == "dpo":
         rows = [(t, Pair(id=t.id, origin="sampled", question=t.question, contexts=[], chosen="one", rejected="not two",
@@ -72,6 +73,13 @@ def test_two_steps_move_every_b_and_nothing_else(
             reference = after[name.replace(".default.", f".{REFERENCE}.")]
             assert torch.equal(reference, before[name]) and not reference.requires_grad
     assert trainer.meter.tokens > 0
+    ids = torch.tensor([short_tasks(trainer.processing_class, 1)[0].prompt_ids])
+    with torch.no_grad():  # a trainer may have laid its own forward over the model
+        ours = trainer.model.eval()(input_ids=ids).logits
+        copied = deployed(trainer.model, torch.float32)(input_ids=ids).logits
+        with as_reference(trainer.model):
+            reference = deployed(trainer.model, torch.float32)(input_ids=ids).logits
+    assert torch.allclose(ours, copied, atol=1e-4) and not torch.allclose(reference, copied, atol=1e-4)
     if method == "dpo":  # policy = reference at first: -log sigmoid(0) = log 2, and then it falls
         losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
         assert losses[0] == pytest.approx(math.log(2), abs=1e-5) and losses[1] < losses[0]
@@ -94,11 +102,13 @@ def test_divergence_is_zero_at_first_and_grows(entries: dict[str, Path], archite
     model, tokenizer = load_policy(entries[architecture], CPU)
     add_reference(model)
     prompts = [task.prompt_ids for task in short_tasks(tokenizer, 2)]
-    model.eval()
 
     def measured() -> float:
-        sampler = Sampler(1.0, 6, 4, seed=1)
-        return divergence(model, tokenizer, prompts, sampler, lambda: as_reference(model))
+        policy = deployed(model, torch.float32)
+        with as_reference(model):
+            reference = deployed(model, torch.float32)
+        drawn = [answer for (answer,) in Sampler(1.0, 6, 4, seed=1).draw(policy, tokenizer, prompts)]
+        return divergence(policy, reference, prompts, drawn, tokenizer.eos_token_id)
 
     assert measured() == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
@@ -108,6 +118,69 @@ def test_divergence_is_zero_at_first_and_grows(entries: dict[str, Path], archite
     moved = measured()
     assert moved > 1e-4
     assert measured() == moved  # the same samples each time
+
+
+def test_only_answers_are_projected_onto_the_vocabulary(
+    entries: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl.trainer import utils
+
+    rows: list[int] = []
+    plain = utils._ChunkedLogProbFunction.apply
+
+    def seen(hidden: Any, *rest: Any) -> Any:
+        rows.append(len(hidden))
+        return plain(hidden, *rest)
+
+    monkeypatch.setattr(utils._ChunkedLogProbFunction, "apply", seen)
+    trainer, _ = trained(entries["llama"], "dpo", tmp_path)
+    answers = sum(len(answer_ids(trainer.processing_class, text)) for text in ("one", "not two"))
+    assert rows == [2 * answers] * 4  # two pairs a step: policy and reference, two steps
+
+
+def test_rpo_alpha_adds_the_loss_of_the_better_answers(entries: dict[str, Path], tmp_path: Path) -> None:
+    model, tokenizer = load_policy(entries["llama"], CPU)
+    losses = []
+    with torch.no_grad():
+        for task in short_tasks(tokenizer):
+            answer = answer_ids(tokenizer, "one")
+            ids = torch.tensor([[*task.prompt_ids, *answer]])
+            logits = model.eval()(ids).logits[0, -len(answer) - 1 : -1]
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item())
+    for alpha in (0.0, 2.0):
+        folder = tmp_path / str(alpha)
+        trainer, _ = trained(entries["llama"], "dpo", folder, rpo_alpha=alpha, max_steps=1, batch_size=4)
+        (first,) = (row["loss"] for row in trainer.state.log_history if "loss" in row)
+        expected = math.log(2) + alpha * sum(losses) / len(
+            losses
+        )  # the same answer for all: the mean of means
+        assert first == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_the_deployed_copy_answers_as_the_policy_and_leaves_it_trainable(
+    entries: dict[str, Path], architecture: str
+) -> None:
+    model, tokenizer = load_policy(entries[architecture], CPU)
+    add_reference(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".default." in name:
+                weight.mul_(3.0)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    ids = torch.tensor([short_tasks(tokenizer, 1)[0].prompt_ids])
+    copy = deployed(model, torch.float32)
+    with torch.no_grad():
+        ours, copied = model.eval()(ids).logits, copy(ids).logits
+        with as_reference(model):
+            reference = deployed(model, torch.float32)(ids).logits
+    assert torch.allclose(ours, copied, atol=1e-4)
+    assert not torch.allclose(reference, copied, atol=1e-4)
+    assert not any("lora" in name for name, _ in copy.named_parameters())
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert any(weight.requires_grad for weight in after.values())
 
 
 def test_samples_depend_on_the_seed_and_know_whether_they_end(entries: dict[str, Path]) -> None:
