@@ -126,7 +126,9 @@ def test_every_cached_out_is_ignored_by_git_and_every_metric_is_not() -> None:
 def test_lock_pins_public_versions_only() -> None:
     locks = ("requirements.lock", "requirements-extras.lock")
     for line in "".join((ROOT / name).read_text(encoding="utf-8") for name in locks).splitlines():
-        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+        pin, _, marker = line.partition(" ; ")
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", pin), line
+        assert re.fullmatch(r"[a-z_0-9=\" ]*", marker), line  # for which machines
 
 
 def test_no_file_of_the_project_names_a_place_of_its_making() -> None:
