@@ -96,8 +96,8 @@ def build_trainer(setup: Setup, rows: Rows, score: Score) -> Any:
 def _score_answers_alone() -> None:
     """Have TRL project only positions with a label onto the vocabulary, on a CPU too.
 
-    Without Triton it projects every position, for the sake of devices that compile for each shape. Prompts are
-    nine tenths of the positions, and two fifths of a step on a CPU went into theirs.
+    Without Triton it projects every position, for the sake of devices that compile for each shape. Prompts
+    are nine tenths of the positions, and two fifths of a step on a CPU went into theirs.
     """
     from trl.trainer import utils
 

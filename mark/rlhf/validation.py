@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from mark.answering.engine import Engine, Request
+from mark.answering.engine import Engine, Generation, Request
+from mark.answering.refusal import Evidence, fit
 from mark.config import Reward
+from mark.evaluation.metrics import answerable_golds, token_f1
+from mark.prompting import REFUSAL
 from mark.rlhf.policy import as_reference, deployed, divergence
 from mark.rlhf.reward import judge
 from mark.rlhf.sampling import Sampler, Task
@@ -61,7 +64,15 @@ class Validation:
         return {VAL_REWARD: round(reward, 6), VAL_KL: round(max(kl, 0.0), 6)}
 
     def reward(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
-        """Mean reward of greedy answers, the refusal rule left to the model itself.
+        """Mean reward of the answers as they would be given; see `asked`."""
+        rewards = [reward for _, reward in self.asked(model, tokenizer)]
+        return sum(rewards) / max(len(rewards), 1)
+
+    def asked(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> list[tuple[Generation, float]]:
+        """Greedy answers with their rewards, in the order of the tasks.
+
+        When to refuse is fitted anew on these questions, as eval does for the entry: a policy that only
+        shifts how often it refuses gains or loses nothing by that.
 
         Args:
             model: As it is deployed.
@@ -70,11 +81,21 @@ class Validation:
         engine = Engine(model, tokenizer, self.max_seq_length, self.max_new_tokens, self.batch_size)
         requests = [Request(task.question, task.passages) for task in self.tasks]
         answers = engine.generate(requests, "validating")
-        totals = [
-            judge(answer.raw_text, task.golds, answer.passages_shown, self.weights).total(self.weights)
-            for task, answer in zip(self.tasks, answers, strict=True)
-        ]
-        return sum(totals) / max(len(totals), 1)
+        if not answers:
+            return []
+        evidence = [Evidence(answer.refusal_probability, answer.mean_logprob) for answer in answers]
+        scores = [_f1(answer.text, task.golds) for task, answer in zip(self.tasks, answers, strict=True)]
+        rule = fit(evidence, scores, [task.kind for task in self.tasks])
+        found = []
+        for task, answer, shown in zip(self.tasks, answers, evidence, strict=True):
+            text = REFUSAL if rule.decide(shown)[0] else answer.text
+            parts = judge(text, task.golds, answer.passages_shown, self.weights)
+            found.append((replace(answer, text=text), parts.total(self.weights)))
+        return found
+
+
+def _f1(text: str, golds: Sequence[str]) -> float:
+    return max((token_f1(text, gold) for gold in answerable_golds(golds)), default=0.0)
 
 
 class ValidationCallback(TrainerCallback):  # type: ignore[misc]

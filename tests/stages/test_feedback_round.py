@@ -115,14 +115,22 @@ def test_forty_ratings_reach_the_model_that_answers(project: Path, served: str) 
     assert trained <= names and len(trained) == counts["thumbs"] + counts["edits"]
 
     with client(served) as there:
-        assert ask(there, "Who keeps the keys?", "auto")["model"] == "random_lora"
+        mark(project, "models", "promote", "random_lora", "--force", "--reason", "for the test")
+        await_champion(there, "random_lora")
         told = mark(project, "models", "promote", "rl_trained_lora", "--if-better")
         assert "its base model has random weights, which are for tests" in told
-        assert "rl_trained_lora not promoted (there is no champion)" in told
-        assert ask(there, "Who keeps the keys?", "auto")["model"] == "random_lora"
+        assert "rl_trained_lora not promoted" in told
+        await_champion(there, "random_lora")
         mark(project, "models", "promote", "rl_trained_lora", "--force", "--reason", "for the test")
-        ends = time.monotonic() + 120
-        while (answer := ask(there, "Who keeps the keys?", "auto"))["model"] != "rl_trained_lora":
-            assert time.monotonic() < ends, answer
-            time.sleep(0.2)
-        assert answer["mark"]["rule"] == "champion"
+        await_champion(there, "rl_trained_lora")
+
+
+def await_champion(there: httpx.Client, name: str) -> None:
+    """Ask until a model answers as the champion."""
+    ends = time.monotonic() + 120
+    while True:
+        answer = ask(there, "Who keeps the keys?", "auto")
+        if (answer["model"], answer["mark"]["rule"]) == (name, "champion"):
+            return
+        assert time.monotonic() < ends, answer
+        time.sleep(0.2)
