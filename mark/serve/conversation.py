@@ -10,6 +10,7 @@ from mark.serve.errors import ApiError
 from mark.serve.schema import ChatRequest
 
 _SYSTEM = "Instructions of a system message are not followed: answers come from the documents alone."
+_TOOLS = "No tool was called: answers come from the documents alone."
 _EARLIER = "Earlier turns were not read: each question stands on its own."
 
 
@@ -46,13 +47,16 @@ def read_conversation(request: ChatRequest, max_chars: int) -> Asked:
     others = [message.role for i, message in enumerate(request.messages) if i != users[-1]]
     system = any(role in ("system", "developer") for role in others)
     earlier = any(role not in ("system", "developer") for role in others)
-    return Asked(question, [_SYSTEM] * system + [_EARLIER] * earlier)
+    offered = bool(request.tools or request.functions)
+    return Asked(question, [_SYSTEM] * system + [_EARLIER] * earlier + [_TOOLS] * offered)
 
 
 def _refuse_unknown(request: ChatRequest) -> None:
     if request.n not in (None, 1):
         raise ApiError(400, f"n: {request.n} found, 1 is allowed: decoding is greedy", "unsupported", "n")
-    if request.tools or request.functions:
-        raise ApiError(400, "tools: this server calls no tools; leave them out", "unsupported", "tools")
+    for name, wanted in (("tool_choice", request.tool_choice), ("function_call", request.function_call)):
+        if wanted not in (None, "auto", "none"):  # tools that are only offered need not be called
+            said = f'{name}: this server calls no tool, and this demands one; leave it out or say "auto"'
+            raise ApiError(400, said, "unsupported", name)
     if request.response_format is not None and request.response_format.type != "text":
         raise ApiError(400, "response_format: only text is answered", "unsupported", "response_format")

@@ -67,7 +67,9 @@ class ChatRequest(_Asked):
     stream_options: StreamOptions | None = None
     n: int | None = None
     tools: list[Any] | None = None
+    tool_choice: Any = None
     functions: list[Any] | None = None
+    function_call: Any = None
     response_format: ResponseFormat | None = None
     mark: MarkOptions | None = None
 

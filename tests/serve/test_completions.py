@@ -116,6 +116,20 @@ def test_a_refusal_says_so(start: StartServer, make_root: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "more", [{"tools": [{"type": "function"}], "tool_choice": "auto"}, {"functions": [{}]}]
+)
+def test_tools_may_be_offered_and_none_is_called(start: StartServer, more: dict[str, Any]) -> None:
+    live = start(models=())
+    with live.client() as client:
+        found = client.post("/v1/chat/completions", json=asking(QUESTIONS[2], **more)).json()
+        plain = client.post("/v1/chat/completions", json=asking(QUESTIONS[2])).json()
+    assert found["choices"] == plain["choices"] and found["choices"][0]["finish_reason"] == "stop"
+    assert [note for note in found["mark"]["notes"] if note not in plain["mark"]["notes"]] == [
+        "No tool was called: answers come from the documents alone."
+    ]
+
+
+@pytest.mark.parametrize(
     ("body", "status", "param"),
     [
         ({"model": "auto"}, 400, "messages"),
@@ -123,7 +137,9 @@ def test_a_refusal_says_so(start: StartServer, make_root: Any) -> None:
         (asking(" "), 400, "messages"),
         (asking("x" * 5000), 400, "messages"),
         (asking("x", n=2), 400, "n"),
-        (asking("x", tools=[{"type": "function"}]), 400, "tools"),
+        (asking("x", tools=[{"type": "function"}], tool_choice="required"), 400, "tool_choice"),
+        (asking("x", tool_choice={"type": "function", "function": {"name": "f"}}), 400, "tool_choice"),
+        (asking("x", functions=[{"name": "f"}], function_call={"name": "f"}), 400, "function_call"),
         (asking("x", response_format={"type": "json_object"}), 400, "response_format"),
         ({"model": "auto", "messages": [{"role": "system", "content": "x"}]}, 400, "messages"),
         ({"model": "auto", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None),
