@@ -3,16 +3,19 @@
 An arm is `NAME:KEY=VALUE,...` with keys of section `rlhf`, e.g. `fast:learning_rate=1e-4`. Each is trained as
 stage rlhf trains, from the project's fine-tuned entry, on the preferences that the last run left
 (models/rl_trained_lora/preferences.jsonl; grpo and rloo sample their own), and answers the questions that
-checkpoints are chosen by. No test question is read. Printed is a row an arm with its paired gain over the
-fine-tuned model; the answers are kept in --out.
+checkpoints are chosen by. No test question is read. Printed is a row an arm: the reward as deployed (refusal
+rule fitted anew) and its paired gain over the fine-tuned model, the gain of the raw greedy answers, F1 and
+quotes of answerable questions, refusals of unanswerable and of answerable ones, how many answers differ, and
+nats an answer from the fine-tuned model. What stands in --out with the same settings is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from mark.answering.refusal import is_refusal
 from mark.config import PARAMS, Eval, Reward, Rlhf, Train, load_section, load_seed, validate
 from mark.evaluation.questions import evenly
 from mark.evaluation.significance import Bootstrap, choose_clusters
-from mark.files import EMBEDDER, HANDWRITTEN_TEST, MODELS, REPORTS, VAL_SFT, read_jsonl, write_json
+from mark.files import EMBEDDER, HANDWRITTEN_TEST, MODELS, REPORTS, VAL_SFT, read_json, read_jsonl, write_json
 from mark.models.loading import load_tokenizer
 from mark.models.quiet import quiet_progress
 from mark.records import Example
@@ -83,8 +86,10 @@ class KeptValidation(Validation):
 
 
 def _parts(task: Task, answer: Generation, weights: Reward) -> dict[str, float]:
-    parts = judge(answer.text, task.golds, answer.passages_shown, weights)
-    return {"token_f1": parts.token_f1, "quote": parts.quote}
+    parts, raw = (
+        judge(text, task.golds, answer.passages_shown, weights) for text in (answer.text, answer.raw_text)
+    )
+    return {"token_f1": parts.token_f1, "quote": parts.quote, "raw reward": raw.total(weights)}
 
 
 @dataclass(frozen=True)
@@ -194,14 +199,18 @@ class Bench:
             self.evaluation.min_clusters,
         )
         bootstrap = Bootstrap(self.evaluation.bootstrap_samples, self.evaluation.confidence, self.seed)
-        new, old = (np.array([row["reward"] for row in found]) for found in (answers, start))
-        gain = bootstrap.gain(new, old, clusters)
+
+        def gained(part: str) -> str:
+            new, old = (np.array([row[part] for row in found]) for found in (answers, start))
+            gain = bootstrap.gain(new, old, clusters)
+            return f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+
         changed = sum(a["raw answer"] != b["raw answer"] for a, b in zip(answers, start, strict=True))
         return (
-            f"{name:<28} {_mean(answers, 'reward'):.3f}  {gain.difference:+.3f} ({gain.low:+.3f} to "
-            f"{gain.high:+.3f})  {_mean(answers, 'token_f1', True):.3f} {_mean(answers, 'quote', True):.3f} "
+            f"{name:<22} {_mean(answers, 'reward'):.3f}  {gained('reward')}  {gained('raw reward')}  "
+            f"{_mean(answers, 'token_f1', True):.3f} {_mean(answers, 'quote', True):.3f} "
             f"{_mean(answers, 'refused', False):.3f} {_mean(answers, 'refused', True):.3f} "
-            f"{_mean(answers, 'words'):5.1f} {changed:4} {kl:.3f}"
+            f"{changed:4} {kl:.2f}"
         )
 
 
@@ -231,7 +240,7 @@ def parsed(text: str, settings: Rlhf) -> tuple[str, Rlhf, str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train and compare the arms, one after the other; what is in --out already is not run again."""
+    """Train and compare the arms, one after the other"""
     parser = argparse.ArgumentParser(prog="python -m bench.rlhf_remedies", description=__doc__)
     parser.add_argument("arm", nargs="*", help="NAME or NAME:KEY=VALUE,...; pairs=balanced|gold")
     parser.add_argument("--project", type=Path, default=Path(), help="where stage rlhf has run")
@@ -241,14 +250,23 @@ def main(arguments: Sequence[str]) -> None:
     bench = Bench.of(given.project.resolve(), given.out.resolve())
     arms = [parsed(text, bench.settings) for text in given.arm]
     with quiet_progress():
-        start = bench.start()
-        write_json(given.out / "start.json", start)
+        start = kept(given.out / "start.json", bench.settings.recorded(), lambda: (bench.start(), 0.0))[0]
         _say(_head(bench))
         _say(bench.row("fine-tuned", start, start, 0.0))
         for name, settings, chosen in arms:
-            answers, kl = bench.arm(settings, chosen)
-            write_json(given.out / f"{name}.json", answers)
+            how = settings.recorded() | {"pairs": chosen}
+            train = functools.partial(bench.arm, settings, chosen)
+            answers, kl = kept(given.out / f"{name}.json", how, train)
             _say(bench.row(name, answers, start, kl))
+
+
+def kept(path: Path, how: dict[str, Any], make: Callable[[], tuple[Answers, float]]) -> tuple[Answers, float]:
+    """What an earlier call with the same settings left, else what is made now and left there."""
+    if path.is_file() and (found := read_json(path))["how"] == how:
+        return found["answers"], found["kl"]
+    answers, kl = make()
+    write_json(path, {"how": how, "kl": kl, "answers": answers})
+    return answers, kl
 
 
 def _say(line: str) -> None:
@@ -260,7 +278,8 @@ def _head(bench: Bench) -> str:
     answerable = sum(row.kind == "answerable" for row in bench.rows)
     return (
         f"{len(bench.rows)} questions, {answerable} answerable; {len(bench.pairs)} pairs\n"
-        f"{'arm':<28} reward  paired gain              F1    quote refus false words diff  KL"
+        f"{'arm':<22} reward {'gain as deployed':<26} {'gain of raw answers':<26} "
+        "F1    quote refus false diff KL"
     )
 
 
