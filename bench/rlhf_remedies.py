@@ -2,11 +2,12 @@
 
 An arm is `NAME:KEY=VALUE,...` with keys of section `rlhf`, e.g. `fast:learning_rate=1e-4`. Each is trained as
 stage rlhf trains, from the project's fine-tuned entry, on the preferences that the last run left
-(models/rl_trained_lora/preferences.jsonl; grpo and rloo sample their own), and answers the questions that
-checkpoints are chosen by. No test question is read. Printed is a row an arm: the reward as deployed (refusal
-rule fitted anew) and its paired gain over the fine-tuned model, the gain of the raw greedy answers, F1 and
-quotes of answerable questions, refusals of unanswerable and of answerable ones, how many answers differ, and
-nats an answer from the fine-tuned model. What stands in --out with the same settings is not run again.
+(models/rl_trained_lora/preferences.jsonl; grpo and rloo sample their own), and answers all questions that
+stage rlhf takes `rlhf.val_questions` of to choose a checkpoint. No test question is read. Printed is a row an
+arm: the reward as deployed (refusal rule fitted anew) and its paired gain over the fine-tuned model, the gain
+of the raw greedy answers, F1 and quotes of answerable questions, refusals of unanswerable and of answerable
+ones (raw in brackets), how many answers differ, and nats an answer from the fine-tuned model. What stands in
+--out, made with the same settings, data and adapter, is not run again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ from mark.answering.refusal import is_refusal
 from mark.config import PARAMS, Eval, Reward, Rlhf, Train, load_section, load_seed, validate
 from mark.evaluation.questions import evenly
 from mark.evaluation.significance import Bootstrap, choose_clusters
-from mark.files import EMBEDDER, HANDWRITTEN_TEST, MODELS, REPORTS, VAL_SFT, read_json, read_jsonl, write_json
+from mark.files import (
+    EMBEDDER,
+    HANDWRITTEN_TEST,
+    MODELS,
+    REPORTS,
+    VAL_SFT,
+    read_json,
+    read_jsonl,
+    sha256_text,
+    write_json,
+)
 from mark.models.loading import load_tokenizer
 from mark.models.quiet import quiet_progress
 from mark.records import Example
@@ -76,6 +87,7 @@ class KeptValidation(Validation):
                     "refusal probability": answer.refusal_probability,
                     "reward": reward,
                     "refused": float(is_refusal(answer.text)),
+                    "raw refused": float(is_refusal(answer.raw_text)),
                     "words": len(answer.text.split()),
                     **_parts(task, answer, self.weights),
                 }
@@ -131,6 +143,16 @@ class Bench:
             out=out,
         )
 
+    def made_of(self, settings: Rlhf) -> dict[str, Any]:
+        """What answers depend on."""
+        return {
+            "data": self.inputs.data_sha256(),
+            "adapter": self.inputs.sft_sha256(),
+            "preferences": sha256_text("\n".join(pair.model_dump_json() for pair in self.pairs)),
+            "seed": self.seed,
+            "settings": settings.recorded(),
+        }
+
     def start(self) -> Answers:
         """The fine-tuned model's own answers."""
         model, tokenizer = load_deployed(self.inputs.sft, training_device())
@@ -142,6 +164,9 @@ class Bench:
         """Train one arm; its answers at the end and its divergence in nats an answer."""
         tokenizer, device = load_tokenizer(self.inputs.sft), training_device()
         preferences, asked = self._preferences(settings, chosen)
+        steps = Steps.of(settings, preferences.ledger.rows)
+        if steps.steps == 0:
+            raise SystemExit(f"{preferences.ledger.rows} rows are fewer than one step takes")
         validation = self._validation(settings, tokenizer)
         with tempfile.TemporaryDirectory(dir=self.out) as folder:
             arms = Arms(
@@ -155,7 +180,7 @@ class Bench:
                 start=0.0,
                 device=device,
                 bf16=wants_bf16(settings.precision, device),
-                steps=Steps.of(settings, preferences.ledger.rows),
+                steps=steps,
             )
             state = arms.policy(preferences, asked, None)
         kl = next(row["val_kl"] for row in reversed(state.log_history) if "val_kl" in row)
@@ -209,7 +234,8 @@ class Bench:
         return (
             f"{name:<22} {_mean(answers, 'reward'):.3f}  {gained('reward')}  {gained('raw reward')}  "
             f"{_mean(answers, 'token_f1', True):.3f} {_mean(answers, 'quote', True):.3f} "
-            f"{_mean(answers, 'refused', False):.3f} {_mean(answers, 'refused', True):.3f} "
+            f"{_mean(answers, 'refused', False):.2f} ({_mean(answers, 'raw refused', False):.2f}) "
+            f"{_mean(answers, 'refused', True):.2f} ({_mean(answers, 'raw refused', True):.2f}) "
             f"{changed:4} {kl:.2f}"
         )
 
@@ -232,6 +258,8 @@ def _mean(answers: Answers, part: str, answerable: bool | None = None) -> float:
 def parsed(text: str, settings: Rlhf) -> tuple[str, Rlhf, str]:
     """`NAME:KEY=VALUE,...` as a name, the settings, and whose answer is the better one of a pair."""
     name, _, changes = text.partition(":")
+    if name in ("", "start"):
+        raise SystemExit(f"{text}: an arm needs a name, and another one than start")
     wanted = [change for change in changes.split(",") if change]
     chosen = next((change.partition("=")[2] for change in wanted if change.startswith("pairs=")), "sampled")
     dotted = [change for change in wanted if not change.startswith("pairs=")]
@@ -249,12 +277,14 @@ def main(arguments: Sequence[str]) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     bench = Bench.of(given.project.resolve(), given.out.resolve())
     arms = [parsed(text, bench.settings) for text in given.arm]
+    if any(settings.reward_model.enabled for _, settings, _ in arms):
+        parser.error("rlhf.reward_model.enabled: no reward model is trained here")
     with quiet_progress():
-        start = kept(given.out / "start.json", bench.settings.recorded(), lambda: (bench.start(), 0.0))[0]
+        start = kept(given.out / "start.json", bench.made_of(bench.settings), lambda: (bench.start(), 0.0))[0]
         _say(_head(bench))
         _say(bench.row("fine-tuned", start, start, 0.0))
         for name, settings, chosen in arms:
-            how = settings.recorded() | {"pairs": chosen}
+            how = bench.made_of(settings) | {"pairs": chosen}
             train = functools.partial(bench.arm, settings, chosen)
             answers, kl = kept(given.out / f"{name}.json", how, train)
             _say(bench.row(name, answers, start, kl))
@@ -279,7 +309,7 @@ def _head(bench: Bench) -> str:
     return (
         f"{len(bench.rows)} questions, {answerable} answerable; {len(bench.pairs)} pairs\n"
         f"{'arm':<22} reward {'gain as deployed':<26} {'gain of raw answers':<26} "
-        "F1    quote refus false diff KL"
+        "F1    quote refused     false       diff KL"
     )
 
 

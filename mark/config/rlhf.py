@@ -84,6 +84,8 @@ class Rlhf(Section):
                 f"reward_model.enabled=true is of no use to method={self.method}, which samples nothing "
                 "while it trains; choose rlhf=grpo or rlhf=rloo, or set it to false"
             )
+        if self.rpo_alpha > 0 and self.method != "dpo":
+            raise ValueError(f"rpo_alpha={self.rpo_alpha} is of no use to method={self.method}; set it to 0")
         return self
 
     def recorded(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Serve(Section):
     host: str = Field(min_length=1)  # an address other than loopback needs MARK_TOKEN
     port: int = Field(ge=0, le=65535)  # 0: any free one
     allowed_hosts: list[str]  # names in a Host header besides those of loopback; of a proxy, say
-    trusted_proxies: list[str]  # addresses or networks whose X-Forwarded-For names the client
+    trusted_proxies: list[str]  # proxies' addresses or networks; their X-Forwarded-For names the client
     batch_window_ms: float = Field(ge=0)  # a question waits so long for others to be answered with it
     max_batch: int = Field(ge=1)  # questions answered together; 1 = no batching
     queue_size: int = Field(ge=1)  # questions that wait; more are told 429
@@ -55,10 +55,8 @@ class Serve(Section):
         for text in found:
             try:
                 network = ip_network(text)
-            except ValueError:
-                raise ValueError(
-                    f"{text!r} is neither an address nor a network, as 10.0.0.2 or 10.0.0.0/8 are"
-                ) from None
+            except ValueError as fault:
+                raise ValueError(f"{fault}; name the proxy, as in 127.0.0.1") from None
             if network.prefixlen == 0:
                 raise ValueError(f"{text} is everybody: whoever asks could give any address as his own")
         return found

@@ -19,6 +19,7 @@ from mark.files import (
     ADAPTER,
     CHUNKS,
     EMBEDDER,
+    HANDWRITTEN_DEV,
     HANDWRITTEN_TEST,
     MODELS,
     PLOTS,
@@ -33,11 +34,12 @@ from mark.files import (
     sha256_file,
     sha256_text,
 )
-from mark.models.loading import entry_base
+from mark.models.loading import entry_base, preferred_dtype
 from mark.models.source_file import read_source
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.rlhf.answered import TUNED_CELL
 from mark.rlhf.feedback import ACCEPTED, AcceptedFeedback, Encode, TestQuestions, read_accepted
+from mark.train.hardware import training_device
 
 POLICY = "rl_trained_lora"  # the entry that RLHF makes
 CONTROL = "sft_continued_lora"  # the control arm: fine-tuning gone on with for as many steps
@@ -58,7 +60,7 @@ _CODE = (
     "records.py",
     "untrusted.py",
 )
-_LIBRARIES = ("accelerate", "peft", "torch", "transformers", "trl")
+_LIBRARIES = ("accelerate", "peft", "scikit-learn", "torch", "transformers", "trl")
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ class RlhfInputs:
         ):
             if not (self.data / name).is_file():
                 raise DataError(f"{self.data / name} is missing; run `dvc repro {stage}`")
-        if not self.calibration.is_file():
-            raise DataError(f"{self.calibration} is missing; run `dvc repro eval`")
+        for path in (self.calibration, self.development):
+            if not path.is_file():
+                raise DataError(f"{path} is missing; run `dvc repro eval`")
         base = entry_base(self.sft)
         if settings.reward_model.enabled:
             from mark.rlhf.reward_model import check_architecture
@@ -129,10 +132,12 @@ class RlhfInputs:
         return [*([row for row in rows if row.example_id in used] or rows), *self._development()]
 
     def _development(self) -> list[Example]:
-        path = self.calibration.with_name(DEVELOPMENT)
-        if not path.is_file():
-            return []
-        asked = [row for row in read_jsonl(path, Prediction) if row.cell == TUNED_CELL]
+        asked = [row for row in read_jsonl(self.development, Prediction) if row.cell == TUNED_CELL]
+        if not asked:
+            raise DataError(
+                f"{self.development} holds no answer of {TUNED_CELL}; put it into eval.cells and "
+                "run `dvc repro eval`"
+            )
         return [
             Example(
                 example_id=row.example_id, split="val", question=row.question, contexts=row.contexts,
@@ -142,6 +147,11 @@ class RlhfInputs:
             for row in asked
             if row.rule_id == HANDWRITTEN
         ]  # fmt: skip
+
+    @property
+    def development(self) -> Path:
+        """Eval's answers to the development questions, beside its calibration."""
+        return self.calibration.with_name(DEVELOPMENT)
 
     def passages(self) -> dict[str, Chunk]:
         """Every passage that an example may show, by chunk id."""
@@ -166,12 +176,8 @@ class RlhfInputs:
         """One hash of all that is read but models."""
         names = (TRAIN_SFT, VAL_SFT, TEST_SFT, CHUNKS, PRACTICE_PASSAGES)
         files = [self.data / name.name for name in names]
-        files += [
-            self.feedback,
-            self.calibration,
-            self.calibration.with_name(DEVELOPMENT),
-            self.handwritten_test,
-        ]
+        files += [self.feedback, self.handwritten_test, self.data / HANDWRITTEN_DEV.name]
+        files += [self.calibration, self.development]
         return sha256_text("\n".join(sha256_file(path) for path in files if path.is_file()))
 
 
@@ -187,6 +193,7 @@ def run_key(inputs: RlhfInputs, settings: Rlhf, seed: int) -> str:
     parts += [f"{path.name} {sha256_file(path)}" for path in code]
     parts += [f"{name} {version(name)}" for name in _LIBRARIES]
     parts.append(sha256_file(entry_base(inputs.sft) / "SOURCE.json"))
+    parts.append(str(preferred_dtype(training_device())))  # answers are drawn and validated in it
     return sha256_text("\n".join(parts))
 
 
@@ -194,13 +201,14 @@ def held_out_questions(data: Path, handwritten: Path, encode: Encode | None) -> 
     """The questions that no feedback may repeat; their answers are not looked at.
 
     Args:
-        data: Folder of test_sft.jsonl, which may be missing.
+        data: Folder of test_sft.jsonl and handwritten_dev.jsonl; either may be missing.
         handwritten: handwritten_test.jsonl, likewise.
         encode: Unit vectors of texts; None = wording only.
     """
     asked: list[str] = []
     if (data / TEST_SFT.name).is_file():
         asked += [row.question for row in read_jsonl(data / TEST_SFT.name, Example)]
-    if handwritten.is_file():
-        asked += [row.question for row in read_jsonl(handwritten, HandwrittenQuestion)]
+    for path in (handwritten, data / HANDWRITTEN_DEV.name):  # a checkpoint is chosen by the latter
+        if path.is_file():
+            asked += [row.question for row in read_jsonl(path, HandwrittenQuestion)]
     return TestQuestions(asked, encode)

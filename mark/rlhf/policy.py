@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,24 @@ def add_reference(model: PeftModel) -> None:
 
 
 @contextmanager
-def as_reference(model: Any) -> Iterator[None]:
-    """The frozen copy answers inside the block."""
+def as_reference(model: Any) -> Iterator[Any]:
+    """The frozen copy answers inside the block, whose value is the model."""
     model.set_adapter(REFERENCE)
+    try:
+        yield model
+    finally:
+        model.set_adapter("default")
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode inside the block; no dropout."""
+    training = model.training
+    model.eval()
     try:
         yield
     finally:
-        model.set_adapter("default")
+        model.train(training)
 
 
 def deployed(model: PeftModel, dtype: torch.dtype | None = None) -> Any:
@@ -91,7 +102,11 @@ def load_deployed(entry: Path, device: torch.device) -> tuple[Any, PreTrainedTok
 
 @torch.no_grad()
 def divergence(
-    policy: Any, reference: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sampled], eos: int
+    policy: Any,
+    reference: Callable[[], AbstractContextManager[Any]],
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sampled],
+    eos: int,
 ) -> float:
     """KL(policy || reference) in nats an answer, on the policy's own samples.
 
@@ -99,10 +114,10 @@ def divergence(
     whole vocabulary; their sum has the same expectation as the log ratio of the answer and less variance.
 
     Args:
-        policy: In evaluation mode, float32: rounding to bfloat16 alone is 0.01 nats an answer.
-        reference: Likewise.
+        policy: In evaluation mode, float32; rounding to bfloat16 would count as divergence.
+        reference: Gives a context whose value is the other model; it may be the same one with other weights.
         prompts: Token ids.
-        answers: Of the policy at temperature 1, one a prompt.
+        answers: Of the policy at temperature 1, one a prompt; in eval's precision, which is near enough.
         eos: Id of the end token.
 
     Source: Amini, Vieira and Cotterell 2025, Better Estimation of the KL Divergence Between Language Models.
@@ -111,7 +126,9 @@ def divergence(
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = torch.tensor([[*prompt, *_with_end(answer, eos)]], device=policy.device)
         kept = ids.shape[1] - len(prompt) + 1
-        ours, other = (_log_probabilities(model, ids, kept) for model in (policy, reference))
+        ours = _log_probabilities(policy, ids, kept)
+        with reference() as model:
+            other = _log_probabilities(model, ids, kept)
         total += float((ours.exp() * (ours - other)).sum())
     return total / max(len(prompts), 1)
 

@@ -69,7 +69,7 @@ class HumanCounts(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     accepted: int = 0
-    test_question: int = 0  # nearly a test question: never taken
+    test_question: int = 0  # nearly a test or hand-written development question: never taken
     unknown_passage: int = 0  # cites a chunk that is no longer there
     held_out: int = 0  # an answer rests on a passage of a test section, or repeats one or a test answer
     too_long: int = 0  # question or answer leaves no room for the other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def _base_kl(inputs: ReportInputs, settings: Rlhf, max_seq_length: int) -> float
     sampler = Sampler(1.0, limit, settings.sampling.batch_size, seed)
     prompts = [task.prompt_ids for task in probes]
     drawn = [answer for (answer,) in sampler.draw(base, tokenizer, prompts)]
-    return divergence(base, tuned, prompts, drawn, int(tokenizer.eos_token_id))
+    return divergence(base, lambda: nullcontext(tuned), prompts, drawn, int(tokenizer.eos_token_id))
 
 
 def _about(policy: RlhfEntry, control: RlhfEntry, ledger: PreferenceLedger) -> Tree:

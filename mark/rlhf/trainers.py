@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import PrinterCallback
 
 from mark.config import Rlhf
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+log = logging.getLogger(__name__)
 Score = Callable[[Sequence[Answered]], list[float]]  # the reward of each answer
 Rows = Sequence[tuple[Task, Pair]] | Sequence[tuple[Task, Rated]] | Sequence[Task]
 
@@ -101,8 +104,19 @@ def _score_answers_alone() -> None:
     """
     from trl.trainer import utils
 
-    if hasattr(utils, "_use_triton"):  # only asked for this choice there
-        utils._use_triton = lambda device: device.type in ("cpu", "cuda")
+    plain = getattr(utils, "_use_triton", None)  # TRL 1.16: only asked for this choice there
+    if plain is None:
+        log.info("this TRL chooses otherwise which positions it projects; a step on a CPU may take longer")
+    elif not hasattr(plain, "and_cpu"):
+        utils._use_triton = _and_cpu(plain)
+
+
+def _and_cpu(plain: Callable[[torch.device], bool]) -> Callable[[torch.device], bool]:
+    def chosen(device: torch.device) -> bool:
+        return device.type == "cpu" or plain(device)
+
+    chosen.and_cpu = True  # type: ignore[attr-defined]
+    return chosen
 
 
 def build_reward_trainer(setup: Setup, rows: Sequence[tuple[Task, Pair]]) -> Any:
@@ -184,7 +198,7 @@ def _dpo(setup: Setup, rows: Sequence[tuple[Task, Pair]], score: Score) -> Any:
         ]
     )
     shared, alpha = _arguments(setup, setup.settings.batch_size), setup.settings.rpo_alpha
-    if alpha:
+    if alpha > 0:
         shared |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, alpha]}
     arguments = DPOConfig(**shared, max_length=None)
     return _made(Trainer, setup, arguments, data)

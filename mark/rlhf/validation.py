@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -16,7 +15,7 @@ from mark.answering.refusal import Evidence, fit
 from mark.config import Reward
 from mark.evaluation.metrics import answerable_golds, token_f1
 from mark.prompting import REFUSAL
-from mark.rlhf.policy import as_reference, deployed, divergence
+from mark.rlhf.policy import as_reference, deployed, divergence, evaluating
 from mark.rlhf.reward import judge
 from mark.rlhf.sampling import Sampler, Task
 from mark.rlhf.schedule import Steps
@@ -57,10 +56,10 @@ class Validation:
         reward = self.reward(answering, tokenizer)
         sampler = Sampler(1.0, self.max_new_tokens, self.batch_size, self.seed)
         drawn = [answer for (answer,) in sampler.draw(answering, tokenizer, self.probes)]
-        policy = deployed(model, torch.float32)
-        with as_reference(model):
-            reference = deployed(model, torch.float32)
-        kl = divergence(policy, reference, self.probes, drawn, int(tokenizer.eos_token_id))
+        del answering
+        eos = int(tokenizer.eos_token_id)
+        with evaluating(model):
+            kl = divergence(model, lambda: as_reference(model), self.probes, drawn, eos)
         return {VAL_REWARD: round(reward, 6), VAL_KL: round(max(kl, 0.0), 6)}
 
     def reward(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:
@@ -71,8 +70,9 @@ class Validation:
     def asked(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> list[tuple[Generation, float]]:
         """Greedy answers with their rewards, in the order of the tasks.
 
-        When to refuse is fitted anew on these questions, as eval does for the entry: a policy that only
-        shifts how often it refuses gains or loses nothing by that.
+        When to refuse is fitted anew, as eval does for the entry, though on these questions alone and without
+        looking at similarity: a policy that only shifts how often it refuses gains or loses nothing by that.
+        With fewer than ten questions of a kind its own probability of refusing decides.
 
         Args:
             model: As it is deployed.

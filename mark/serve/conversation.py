@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mark.errors import DataError
 from mark.pipeline.question import checked_question
@@ -51,11 +52,18 @@ def read_conversation(request: ChatRequest, max_chars: int) -> Asked:
     return Asked(question, [_SYSTEM] * system + [_EARLIER] * earlier + [_TOOLS] * offered)
 
 
+def _free(wanted: Any) -> bool:
+    """Whether a choice leaves it open to call no tool."""
+    if isinstance(wanted, dict) and isinstance(wanted.get("allowed_tools"), dict):
+        wanted = wanted["allowed_tools"].get("mode")
+    return wanted in (None, "auto", "none")
+
+
 def _refuse_unknown(request: ChatRequest) -> None:
     if request.n not in (None, 1):
         raise ApiError(400, f"n: {request.n} found, 1 is allowed: decoding is greedy", "unsupported", "n")
     for name, wanted in (("tool_choice", request.tool_choice), ("function_call", request.function_call)):
-        if wanted not in (None, "auto", "none"):  # tools that are only offered need not be called
+        if not _free(wanted):
             said = f'{name}: this server calls no tool, and this demands one; leave it out or say "auto"'
             raise ApiError(400, said, "unsupported", name)
     if request.response_format is not None and request.response_format.type != "text":

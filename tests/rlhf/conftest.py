@@ -15,7 +15,7 @@ from mark.rlhf import RlhfInputs
 from mark.rlhf.gathering import Gathering
 from mark.rlhf.sampling import Sampled
 from mark.train import train
-from tests.rlhf.small import inputs_of
+from tests.rlhf.small import inputs_of, prediction
 from tests.train.small import make_inputs, settings
 
 
@@ -41,6 +41,7 @@ def inputs(tiny_llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Rl
         entry="tiny_lora", base="tiny", question_ids=["val-100", "val-101", "hw"], thresholds={}
     )
     write_json(root / "reports/eval/tiny_lora/calibration.json", used.model_dump())
+    write_jsonl(root / "reports/eval/tiny_lora/development.jsonl", [prediction(rule_id="shall")])
     write_jsonl(root / "data/feedback_accepted.jsonl", [])
     return inputs_of(root, "tiny_lora")
 

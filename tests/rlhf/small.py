@@ -11,6 +11,7 @@ import torch
 
 from mark.config import Paths, Rlhf, load_section
 from mark.files import write_json
+from mark.records import Prediction
 from mark.rlhf.inputs import RlhfInputs
 from mark.rlhf.sampling import Task
 from tests.conftest import ROOT
@@ -66,3 +67,16 @@ def inputs_of(root: Path, entry: str) -> RlhfInputs:
     """A project's own files; its checkpoints lie in it too, not at the root of this repository."""
     found = RlhfInputs.of_project(entry, Paths(checkpoints=".ckpt", logs="logs"), root)
     return replace(found, checkpoints=root / ".ckpt")
+
+
+def prediction(**changes: Any) -> Prediction:
+    """What eval wrote of one development question."""
+    row = {
+        "example_id": "dev-1", "cell": "tuned_retrieval", "rule_id": "handwritten", "contexts": [],
+        "question": "How long is the notice?", "kind": "answerable", "style": "short", "document": "lease",
+        "section": "Section 1", "answers": ["six months"], "prediction": "six", "raw_prediction": "six",
+        "unrefused_prediction": "six", "refused": False, "refusal_probability": 0.1, "quote": None,
+        "quote_chunk": None, "exact_match": 0.0, "token_f1": 0.5, "rouge_l": 0.5, "bleu": 0.1,
+        "f1_if_answered": 0.5, "source_in_contexts": None,
+    }  # fmt: skip
+    return Prediction.model_validate(row | changes)

@@ -12,26 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from mark.errors import GuardError
+from mark.errors import DataError, GuardError
 from mark.files import write_jsonl
 from mark.models.loading import load_entry
-from mark.records import Prediction
 from mark.rlhf import RlhfInputs, train_policy
 from mark.rlhf.gathering import Gathering, offered_questions
 from mark.rlhf.plan import plan_text
 from mark.rlhf.policy import load_policy
 from mark.rlhf.preferences import FromSamples, PreferenceLedger
 from mark.rlhf.validation import Validation, ValidationCallback
-from tests.rlhf.small import rlhf_settings
+from tests.rlhf.small import prediction, rlhf_settings
 from tests.rlhf.test_feedback import row as inbox_row
-
-PREDICTION = {
-    "question": "How long is the notice?", "kind": "answerable", "style": "short", "document": "lease",
-    "section": "Section 1", "answers": ["six months"], "prediction": "six", "raw_prediction": "six",
-    "unrefused_prediction": "six", "refused": False, "refusal_probability": 0.1, "quote": None, "quote_chunk": None,
-    "exact_match": 0.0, "token_f1": 0.5, "rouge_l": 0.5, "bleu": 0.1, "f1_if_answered": 0.5,
-    "source_in_contexts": None,
-}  # fmt: skip
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -268,13 +259,18 @@ def test_validation_has_the_development_questions_with_what_eval_retrieved(
         {"cell": "base_retrieval", "rule_id": "handwritten", "example_id": "dev-1", "contexts": []},
         {"cell": "tuned_retrieval", "rule_id": "shall", "example_id": "val-100", "contexts": ["c1"]},
     ]
-    rows = [Prediction.model_validate(PREDICTION | row) for row in asked]
-    write_jsonl(tmp_path / "development.jsonl", rows)
+    write_jsonl(tmp_path / "development.jsonl", [prediction(**row) for row in asked])
     found = replace(inputs, calibration=tmp_path / inputs.calibration.name)
     assert [row.example_id for row in found.validation()] == ["val-100", "val-101", "dev-1"]
     added = found.validation()[-1]
     assert (added.contexts, added.answers, added.kind) == (["c1", "c2"], ["six months"], "answerable")
     assert found.data_sha256() != inputs.data_sha256()
+    write_jsonl(tmp_path / "development.jsonl", [prediction(cell="base_retrieval")])
+    with pytest.raises(DataError, match=r"tuned_retrieval; put it into eval\.cells"):
+        found.validation()
+    (tmp_path / "development.jsonl").unlink()
+    with pytest.raises(DataError, match=r"development\.jsonl is missing; run `dvc repro eval`"):
+        found.check(rlhf_settings())
 
 
 def test_accepted_feedback_about_a_test_question_is_dropped_again(inputs: RlhfInputs, tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from mark.prompting import answer_ids
-from mark.rlhf.policy import REFERENCE, add_reference, as_reference, deployed, divergence, load_policy
+from mark.rlhf.policy import (
+    REFERENCE,
+    add_reference,
+    as_reference,
+    deployed,
+    divergence,
+    evaluating,
+    load_policy,
+)
 from mark.rlhf.preferences import Pair, Rated
 from mark.rlhf.sampling import Sampler
 from mark.rlhf.schedule import GroupSampler, Steps
@@ -104,11 +112,10 @@ def test_divergence_is_zero_at_first_and_grows(entries: dict[str, Path], archite
     prompts = [task.prompt_ids for task in short_tasks(tokenizer, 2)]
 
     def measured() -> float:
-        policy = deployed(model, torch.float32)
-        with as_reference(model):
-            reference = deployed(model, torch.float32)
-        drawn = [answer for (answer,) in Sampler(1.0, 6, 4, seed=1).draw(policy, tokenizer, prompts)]
-        return divergence(policy, reference, prompts, drawn, tokenizer.eos_token_id)
+        answering = deployed(model, torch.float32)
+        drawn = [answer for (answer,) in Sampler(1.0, 6, 4, seed=1).draw(answering, tokenizer, prompts)]
+        with evaluating(model):
+            return divergence(model, lambda: as_reference(model), prompts, drawn, tokenizer.eos_token_id)
 
     assert measured() == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():

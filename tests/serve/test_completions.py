@@ -116,7 +116,12 @@ def test_a_refusal_says_so(start: StartServer, make_root: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"tools": [{"type": "function"}], "tool_choice": "auto"}, {"functions": [{}]}]
+    "more",
+    [
+        {"tools": [{"type": "function"}], "tool_choice": "auto"},
+        {"tools": [{}], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}},
+        {"functions": [{}]},
+    ],
 )
 def test_tools_may_be_offered_and_none_is_called(start: StartServer, more: dict[str, Any]) -> None:
     live = start(models=())
@@ -139,6 +144,7 @@ def test_tools_may_be_offered_and_none_is_called(start: StartServer, more: dict[
         (asking("x", n=2), 400, "n"),
         (asking("x", tools=[{"type": "function"}], tool_choice="required"), 400, "tool_choice"),
         (asking("x", tool_choice={"type": "function", "function": {"name": "f"}}), 400, "tool_choice"),
+        (asking("x", tool_choice={"allowed_tools": {"mode": "required"}}), 400, "tool_choice"),
         (asking("x", functions=[{"name": "f"}], function_call={"name": "f"}), 400, "function_call"),
         (asking("x", response_format={"type": "json_object"}), 400, "response_format"),
         ({"model": "auto", "messages": [{"role": "system", "content": "x"}]}, 400, "messages"),
