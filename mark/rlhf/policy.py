@@ -139,6 +139,8 @@ def _with_end(answer: Sampled, eos: int) -> list[int]:
 
 def _log_probabilities(model: Any, ids: Tensor, kept: int) -> Tensor:
     """Of the next token at each answer position, [answer tokens, V]; the last row predicts nothing."""
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+    # A trainer lays bfloat16 over the outermost forward; what lies below keeps float32, adapters and all.
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    logits = plain(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
     found: Tensor = logits[0, -kept:-1].float().log_softmax(dim=-1)
     return found

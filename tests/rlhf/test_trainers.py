@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def entries(
     }
 
 
-def trained(entry: Path, method: str, folder: Path, **changes: Any) -> tuple[Any, Any]:
+def trained(entry: Path, method: str, folder: Path, bf16: bool = False, **changes: Any) -> tuple[Any, Any]:
     """A finished trainer of two steps and the weights that it started from."""
     model, tokenizer = load_policy(entry, CPU)
     tasks = short_tasks(tokenizer)
@@ -53,7 +54,7 @@ def trained(entry: Path, method: str, folder: Path, **changes: Any) -> tuple[Any
         rows = [(t, Rated(id=t.id, origin="sampled", question=t.question, contexts=[], answer=f"a{i}", good=i % 2 == 0))
                 for i, t in enumerate(tasks)]  # fmt: skip
     setup = Setup(
-        model, tokenizer, settings, Steps.of(settings, len(rows)), folder, 3, bf16=False, use_cpu=True
+        model, tokenizer, settings, Steps.of(settings, len(rows)), folder, 3, bf16=bf16, use_cpu=True
     )
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     trainer = build_trainer(setup, rows, lambda answers: [sum(map(ord, a.text)) % 7 / 7 for a in answers])
@@ -188,6 +189,21 @@ def test_the_deployed_copy_answers_as_the_policy_and_leaves_it_trainable(
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
     assert any(weight.requires_grad for weight in after.values())
+
+
+def test_rounding_of_a_trainer_in_bfloat16_is_no_divergence(entries: dict[str, Path], tmp_path: Path) -> None:
+    trainer, _ = trained(entries["llama"], "dpo", tmp_path, bf16=True)
+    model, eos = trainer.model, trainer.processing_class.eos_token_id
+    prompts = [task.prompt_ids for task in short_tasks(trainer.processing_class, 4)]
+    policy = deployed(model, torch.float32)
+    with as_reference(model):
+        reference = deployed(model, torch.float32)
+    drawn = [one for (one,) in Sampler(1.0, 6, 4, seed=1).draw(policy, trainer.processing_class, prompts)]
+    expected = divergence(policy, lambda: nullcontext(reference), prompts, drawn, eos)
+    with evaluating(model):
+        assert divergence(model, lambda: as_reference(model), prompts, drawn, eos) == pytest.approx(
+            expected, rel=1e-3
+        )
 
 
 def test_samples_depend_on_the_seed_and_know_whether_they_end(entries: dict[str, Path]) -> None:
