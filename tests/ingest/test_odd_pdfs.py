@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pikepdf
-import pypdfium2
 import pytest
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
@@ -109,7 +108,8 @@ def test_a_heading_in_wide_letters_is_no_table(tmp_path, paragraphs):
 
 
 def test_equal_east_asian_lines_are_all_read(tmp_path, settings):
-    """pdfium takes the second of two equal lines for a second print where a font has no height."""
+    """pdfium takes the second of two equal lines for a second print where a font has no height, as where no
+    installed font stands in for this one."""
     pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
     fine = "五百元以上二千元以下的罚款；情节严重的，吊销许可证。"
     lines = ["第一条 面包应当新鲜，出卖人应当每天交付面包。", fine, fine, fine, "第二条 完", fine, fine]
@@ -118,8 +118,6 @@ def test_equal_east_asian_lines_are_all_read(tmp_path, settings):
     for at, line in enumerate(lines):
         canvas.drawString(72, 780 - 14 * at, line)
     canvas.save()
-    text_page = pypdfium2.PdfDocument(tmp_path / "same.pdf")[0].get_textpage()
-    assert text_page.get_text_range().count(fine) < 5  # pdfium still does so
     result = read_pdf(tmp_path / "same.pdf", tmp_path, settings())
     assert isinstance(result, RawDocument)
     (page,) = result.pages
