@@ -27,6 +27,7 @@ from omegaconf import OmegaConf
 from mark.answering.engine import Generation
 from mark.answering.refusal import is_refusal
 from mark.config import PARAMS, Eval, Reward, Rlhf, Train, load_section, load_seed, validate
+from mark.errors import MarkError
 from mark.evaluation.questions import evenly
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.files import (
@@ -314,4 +315,7 @@ def _head(bench: Bench) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except MarkError as fault:
+        raise SystemExit(str(fault)) from None
