@@ -53,8 +53,10 @@ def mark(
             code = int(end.code or 0)
         return Done(code, *capsys.readouterr())
 
+    root_logger = logging.getLogger()
+    before = root_logger.handlers[:]
     yield run
-    logging.basicConfig(force=True)  # its handler holds this test's stderr
+    root_logger.handlers[:] = before  # those that came in hold this test's stderr
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def peak_bytes(passages: int) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.long
 def test_a_corpus_ten_times_as_large_takes_little_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mark.data_prep.passage_copies.BLOCK", BLOCK)
     monkeypatch.setattr("mark.data_prep.build.SOURCES", SOURCES)

@@ -168,25 +168,21 @@ def test_a_collection_of_ones_own_goes_through_the_pipeline(project: Path) -> No
     dvc(project, "repro")
 
 
-def test_user_pdf_survives_change_of_corpus_and_queued_experiment(project: Path) -> None:
+@pytest.mark.long
+def test_a_queued_experiment_runs(project: Path) -> None:
     before = (project / "data/pdfs/lease.pdf").read_bytes()
     call(project, "git", "add", "-A")
     call(project, "git", "commit", "-qm", "smoke")
-    dvc(
-        project,
-        "exp",
-        "run",
-        "--queue",
-        "-n",
-        "queued",
-        "-S",
-        "experiment=smoke",
-        "-S",
-        "ingest.chunk_tokens=180",
-    )
+    changes = ("-S", "experiment=smoke", "-S", "ingest.chunk_tokens=180")
+    dvc(project, "exp", "run", "--queue", "-n", "queued", *changes)
     dvc(project, "exp", "run", "--run-all")
     shown = dvc(project, "exp", "show", "--csv")
     assert "queued" in shown and "Failed" not in shown
+    assert (project / "data/pdfs/lease.pdf").read_bytes() == before
+
+
+def test_user_pdf_survives_change_of_corpus(project: Path) -> None:
+    before = (project / "data/pdfs/lease.pdf").read_bytes()
     mark(project, "params", "experiment=smoke", "corpus.documents=[lease,policy]")
     dvc(project, "repro", "corpus")
     assert sorted(p.name for p in (project / "data/raw").glob("*.pdf")) == ["lease.pdf", "policy.pdf"]
