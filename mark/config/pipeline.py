@@ -219,6 +219,7 @@ class Train(Section):
     evals_per_epoch: int = Field(ge=1)  # validation loss, checkpoint
     precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
     length_grouping: bool
+    packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora
 

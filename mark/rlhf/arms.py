@@ -23,9 +23,9 @@ from mark.rlhf.schedule import Steps
 from mark.rlhf.trainers import Setup, build_trainer
 from mark.rlhf.validation import Validation
 from mark.seeding import seed_everything
-from mark.train.collator import AnswerCollator
 from mark.train.data import encode
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
+from mark.train.workload import prepare
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -119,7 +119,7 @@ class Arms:
         )
         arguments = training_arguments(settings, schedule, self.seed, folder, self.bf16, self.device)
         arguments.save_total_limit = None  # the best one is known at the end
-        collator = AnswerCollator(int(tokenizer.pad_token_id or 0))
+        collator = prepare(model, tokenizer, settings, self.device)
         trainer = AnswerTrainer(model, arguments, rows, rows.select([]), collator, settings.length_grouping)
         return self._fit(trainer, model, tokenizer, "sft continued")
 

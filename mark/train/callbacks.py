@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,15 +29,25 @@ _QUIET_INTERVAL_S = 30.0  # between lines where no terminal shows a bar
 class Meter:
     """Tokens and seconds of the optimiser steps of this session; validation is counted apart."""
 
-    tokens: int = 0  # real ones
-    padded: int = 0  # with padding
+    tokens: int = 0  # of all rows, padding not counted
+    computed: int = 0  # that the model read: padding counted, shared beginnings once
     seconds: float = 0.0
     validation_seconds: list[float] = field(default_factory=list)
+
+    def count(self, batch: Mapping[str, Any]) -> None:
+        """Add a batch of either collator."""
+        self.tokens += batch_tokens(batch)
+        self.computed += batch["input_ids"].numel()
 
     @property
     def tokens_per_s(self) -> float:
         """Real tokens a second; 0 before the first step."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+def batch_tokens(batch: Mapping[str, Any]) -> int:
+    """Tokens of all rows of a batch: padding not counted, shared beginnings once a row."""
+    return batch["segments"].tokens if "segments" in batch else int(batch["attention_mask"].sum())
 
 
 class FlowCallback(TrainerCallback):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from mark.train.hardware import free_memory_bytes, peak_memory
 from mark.train.inputs import TrainInputs
 from mark.train.plan import Plan, disk_bytes, output_places
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
-from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens, typical_timing
+from mark.train.workload import Workload, fitting_schedule, load_workload, typical_timing
 
 
 def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
@@ -30,7 +30,7 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         _load_trainer(work, settings, schedule, seed, Path(scratch))
         with peak_memory(work.device) as peak:
             timing = typical_timing(work, schedule, one_timing)
-    real, padded = run_tokens(lengths(work.train_rows), schedule, seed, settings.length_grouping)
+    real, computed = work.run_tokens(schedule, seed, settings.length_grouping)
     seconds_a_token = timing.total_s / timing.tokens
     validation = sum(lengths(work.val_rows)) * schedule.validations
     trainable, total = work.model.get_nb_trainable_parameters()
@@ -44,12 +44,12 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         examples=len(work.train_rows),
         validation_examples=len(work.val_rows),
         tokens=real,
-        padded_tokens=padded,
+        computed_tokens=computed,
         steps=schedule.steps,
         micro_batch=schedule.micro_batch,
         accumulation=schedule.accumulation,
         asked_micro_batch=asked.micro_batch,
-        seconds=padded * seconds_a_token + validation * timing.forward_s / timing.tokens,
+        seconds=real * seconds_a_token + validation * timing.forward_s / timing.tokens,
         tokens_per_s=1 / seconds_a_token,
         peak_memory_mb=max(peak.peak, one_row.before + one_row.grown * schedule.micro_batch) >> 20,
         free_memory_mb=free >> 20,

@@ -12,25 +12,33 @@ from torch import Tensor, nn
 from mark.train.collator import IGNORED
 
 
-def answer_loss(model: nn.Module, body: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+def answer_loss(model: nn.Module, body: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
     """Summed cross entropy over the answer tokens of a right-padded batch.
 
     No attention mask is passed: under causal attention (and in a recurrent scan) nothing that
     stands right of a token can reach it, so right padding needs none, and without one the
-    attention kernel skips the upper triangle.
+    attention kernel skips the upper triangle. A packed batch brings its positions and segments.
 
     Args:
         model: The causal language model, wrapped or not (PEFT, DDP, autocast).
         body: Its transformer or scan stack, whose output the head reads.
-        batch: `input_ids` and `labels`, int64 [rows, tokens].
+        batch: Of `AnswerCollator` or `PackedCollator`: `input_ids` and `labels`, int64 [rows, tokens], ...
 
     Returns:
         The sum (float32 scalar, nats) and the number of answer tokens.
     """
+    inputs = {"input_ids": batch["input_ids"]}
+    if "segments" in batch:  # a ready-made mask of four dimensions keeps transformers from making one
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        inputs |= {
+            "position_ids": batch["position_ids"],
+            "segments": batch["segments"],
+            "attention_mask": mask,
+        }
     targets = batch["labels"][:, 1:]  # [rows, tokens - 1]; position i predicts token i + 1
     keep = targets != IGNORED
     with only_positions(body, keep):
-        logits = model(input_ids=batch["input_ids"], use_cache=False).logits  # [1, answer tokens, vocabulary]
+        logits = model(**inputs, use_cache=False).logits  # [1, answer tokens, vocabulary]
     loss = nn.functional.cross_entropy(logits[0].float(), targets[keep], reduction="sum")
     return loss, int(keep.sum())
 

@@ -22,8 +22,8 @@ class Plan:
     total_parameters: int
     examples: int
     validation_examples: int
-    tokens: int  # real, of all steps
-    padded_tokens: int  # with padding
+    tokens: int  # of the rows of all steps
+    computed_tokens: int  # that the model reads: padding counted, shared beginnings once
     steps: int
     micro_batch: int
     accumulation: int
@@ -39,7 +39,6 @@ class Plan:
     def as_text(self) -> str:
         """For the terminal."""
         share = 100 * self.trainable_parameters / self.total_parameters
-        padding = 100 * (1 - self.tokens / self.padded_tokens) if self.padded_tokens else 0.0
         batch = f"{self.micro_batch} x {self.accumulation} accumulated"
         if self.micro_batch < self.asked_micro_batch:
             batch += f" (train.batch_size {self.asked_micro_batch} does not fit into memory)"
@@ -49,7 +48,7 @@ class Plan:
             ("device", f"{self.device}, {self.precision}"),
             ("trainable", f"{self.trainable_parameters:,} of {self.total_parameters:,} ({share:.2f} %)"),
             ("examples", f"{self.examples:,} to train, {self.validation_examples:,} to validate"),
-            ("tokens", f"{self.tokens:,} over all steps, {padding:.1f} % padding on top"),
+            ("tokens", f"{self.tokens:,} over all steps, {self._reading()}"),
             ("steps", f"{self.steps:,}, examples a step: {batch}"),
             ("time", f"about {_duration(self.seconds)} ({speed})"),
             ("memory", f"peak about {self.peak_memory_mb:,} MB; {self.free_memory_mb:,} MB are free now"),
@@ -60,6 +59,14 @@ class Plan:
         lines = [f"  {name:<{width}}  {text}" for name, text in rows]
         head = "Training plan (dry run: nothing was trained or written)"
         return "\n".join([head, *lines, self.guard or "Add --confirm-run to train."])
+
+    def _reading(self) -> str:
+        """How many tokens the model reads for them."""
+        if self.computed_tokens >= self.tokens:
+            share = 1 - self.tokens / max(1, self.computed_tokens)
+            return f"{100 * share:.1f} % padding on top"
+        share = 1 - self.computed_tokens / self.tokens
+        return f"{100 * share:.1f} % of them shared by several rows and read once"
 
 
 def disk_bytes(trainable_parameters: int) -> int:

@@ -31,13 +31,13 @@ from mark.train.callbacks import (
     dvclive_callback,
 )
 from mark.train.checkpoints import locked, newest_complete, step_of
-from mark.train.data import lengths, memory_mapped
+from mark.train.data import memory_mapped
 from mark.train.entry import Entry, TrainResult, write_entry
 from mark.train.hardware import processes, rank
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
-from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens
+from mark.train.workload import Workload, fitting_schedule, load_workload, prepare
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class _Run:
             work.model, _ = build_model(
                 self.inputs.base_folder, self.settings.lora, self.seed, work.device, work.bf16
             )
+            work.collator = prepare(work.model, work.tokenizer, self.settings, work.device)
 
     def _attempt(self, work: Workload, schedule: Schedule) -> tuple[TrainerState, Meter]:
         newest = newest_complete(self.folder)
@@ -124,7 +125,7 @@ class _Run:
         trainer = AnswerTrainer(
             work.model, arguments, work.train_rows, work.val_rows, work.collator, by_length
         )
-        tokens, _ = run_tokens(lengths(work.train_rows), schedule, self.seed, by_length)
+        tokens, _ = work.run_tokens(schedule, self.seed, by_length)
         validations = schedule.validations if len(work.val_rows) else 0
         trainer.add_callback(ProgressCallback(trainer.meter, tokens, validations))
         if rank() == 0:

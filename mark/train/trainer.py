@@ -16,7 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from mark.config import Train
 from mark.train.callbacks import FlowCallback, Meter
 from mark.train.checkpoints import mark_complete
-from mark.train.collator import AnswerCollator
+from mark.train.collator import Collator
 from mark.train.data import lengths
 from mark.train.loss import answer_loss, find_body
 from mark.train.sampler import EpochSampler
@@ -134,7 +134,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         arguments: TrainingArguments,
         train_rows: Dataset,
         val_rows: Dataset,
-        collator: AnswerCollator,
+        collator: Collator,
         by_length: bool,
     ) -> None:
         if len(val_rows) == 0:
@@ -159,7 +159,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
@@ -170,8 +170,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         loss is multiplied by their number.
         """
         loss, answer_tokens = answer_loss(model, self.body, inputs)
-        self.meter.tokens += int(inputs["attention_mask"].sum())
-        self.meter.padded += inputs["attention_mask"].numel()
+        self.meter.count(inputs)
         if num_items_in_batch is None:
             return loss / max(answer_tokens, 1)
         scale: int = self.accelerator.num_processes

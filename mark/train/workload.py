@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,11 +14,15 @@ from mark.errors import DataError, MarkError
 from mark.files import read_jsonl
 from mark.records import Example
 from mark.train.adapter import build_model
-from mark.train.collator import AnswerCollator
+from mark.train.callbacks import batch_tokens
+from mark.train.collator import AnswerCollator, Collator
 from mark.train.data import encode, lengths
 from mark.train.hardware import Peak, free_memory_bytes, peak_memory, training_device, wants_bf16
 from mark.train.inputs import TrainInputs
+from mark.train.lora_path import use_one_operation
 from mark.train.loss import answer_loss, find_body
+from mark.train.packed_attention import attention_fits, use_packed_attention
+from mark.train.packing import PackedCollator, packed_tokens
 from mark.train.sampler import epoch_order
 from mark.train.trainer import Schedule
 
@@ -31,6 +36,9 @@ _WARM_UP_TOKENS = 64
 _SLOW_S = 15.0  # a one-row micro-step above this is extrapolated rather than repeated
 
 
+Columns = Mapping[str, Sequence[Any]]  # one list a column, as a dataset's slice gives them
+
+
 @dataclass
 class Workload:
     """Everything that a run of training computes with."""
@@ -39,9 +47,14 @@ class Workload:
     tokenizer: PreTrainedTokenizerBase
     train_rows: Dataset
     val_rows: Dataset
-    collator: AnswerCollator
+    collator: Collator
     device: torch.device
     bf16: bool
+
+    def run_tokens(self, schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
+        """See the function of this name."""
+        packed = isinstance(self.collator, PackedCollator)
+        return run_tokens(self.train_rows[:], packed, schedule, seed, by_length)
 
 
 def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
@@ -61,15 +74,30 @@ def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
     bf16 = wants_bf16(settings.precision, device)
     model, tokenizer = build_model(inputs.base_folder, settings.lora, seed, device, bf16)
     rows = [encode(part, chunks, tokenizer, settings.max_seq_length) for part in (train, val)]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Workload(model, tokenizer, rows[0], rows[1], AnswerCollator(int(pad)), device, bf16)
+    collator = prepare(model, tokenizer, settings, device)
+    return Workload(model, tokenizer, rows[0], rows[1], collator, device, bf16)
+
+
+def prepare(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, settings: Train, device: torch.device
+) -> Collator:
+    """Let a model compute what its training needs and no more; returns what makes its batches.
+
+    Rows are laid end to end on a CPU, where time follows the tokens. A GPU, which would wait for many small
+    launches, and models with other attention get padded rows.
+    """
+    use_one_operation(model)
+    if settings.packing == "auto" and device.type == "cpu" and attention_fits(model, settings.max_seq_length):
+        use_packed_attention(model)
+        return PackedCollator()
+    return AnswerCollator(int(tokenizer.pad_token_id or 0))
 
 
 @dataclass(frozen=True)
 class Timing:
     """Of one micro-step."""
 
-    tokens: int  # with padding
+    tokens: int  # of the rows, padding not counted
     forward_s: float
     total_s: float
 
@@ -85,7 +113,8 @@ def micro_step(work: Workload, rows: list[int], last_tokens: int | None = None) 
     picked = [work.train_rows[row] for row in rows]
     if last_tokens is not None:
         picked = [_cut(row["input_ids"], row["answer_start"], last_tokens) for row in picked]
-    batch = {name: value.to(work.device) for name, value in work.collator(picked).items()}
+    batch = work.collator(picked)
+    batch |= {name: value.to(work.device) for name, value in batch.items() if isinstance(value, torch.Tensor)}
     started = time.monotonic()
     with torch.autocast(work.device.type, torch.bfloat16, enabled=work.bf16):
         loss, count = answer_loss(work.model, find_body(work.model), batch)
@@ -95,7 +124,7 @@ def micro_step(work: Workload, rows: list[int], last_tokens: int | None = None) 
     _synchronize(work.device)
     ended = time.monotonic()
     work.model.zero_grad(set_to_none=True)
-    return Timing(batch["input_ids"].numel(), middle - started, ended - started)
+    return Timing(batch_tokens(batch), middle - started, ended - started)
 
 
 def fitting_schedule(work: Workload, schedule: Schedule) -> tuple[Schedule, Peak, Timing]:
@@ -140,22 +169,38 @@ def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timin
     return micro_step(work, rows)
 
 
-def run_tokens(sizes: list[int], schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
-    """Tokens of all steps of a run: real ones, and with padding."""
+def run_tokens(
+    rows: Columns, packed: bool, schedule: Schedule, seed: int, by_length: bool
+) -> tuple[int, int]:
+    """Tokens of all steps of a run: those of all rows, and those that the model reads.
+
+    Args:
+        rows: Columns `input_ids` and `answer_start` of the training rows.
+        packed: Whether shared beginnings are read once; else rows are padded.
+        schedule: Of the run.
+        seed: Of the order.
+        by_length: As `EpochSampler`.
+    """
+    sizes = [len(ids) for ids in rows["input_ids"]]
     group = schedule.micro_batch * schedule.accumulation
-    real = padded = step = epoch = 0
+    real = computed = step = epoch = 0
     while step < schedule.steps:
         order = epoch_order(sizes, group, seed + epoch, by_length)
         for start in range(0, len(order), group):
             if step == schedule.steps:
                 break
-            rows = order[start : start + group]
-            for i in range(0, len(rows), schedule.micro_batch):
-                batch = [sizes[row] for row in rows[i : i + schedule.micro_batch]]
-                real, padded = real + sum(batch), padded + max(batch) * len(batch)
+            taken = order[start : start + group]
+            for i in range(0, len(taken), schedule.micro_batch):
+                batch = taken[i : i + schedule.micro_batch]
+                real += sum(sizes[row] for row in batch)
+                computed += _read(rows, batch) if packed else max(sizes[row] for row in batch) * len(batch)
             step += 1
         epoch += 1
-    return real, padded
+    return real, computed
+
+
+def _read(rows: Columns, batch: list[int]) -> int:
+    return packed_tokens([{name: column[row] for name, column in rows.items()} for row in batch])
 
 
 def _cut(ids: list[int], answer_start: int, last_tokens: int) -> dict[str, object]:

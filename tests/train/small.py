@@ -65,7 +65,7 @@ def make_inputs(folder: Path, base: Path, train: int = 14, val: int = 4, name: s
 SETTINGS: dict[str, Any] = {
     "dry_run": False, "epochs": 1.0, "max_steps": -1, "batch_size": 2, "gradient_accumulation_steps": 1,
     "learning_rate": 0.01, "warmup_ratio": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0,
-    "max_seq_length": 700, "evals_per_epoch": 2, "precision": "fp32", "length_grouping": True,
+    "max_seq_length": 700, "evals_per_epoch": 2, "precision": "fp32", "length_grouping": True, "packing": "auto",
     "report_to": [], "lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "auto"},
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ def test_the_plan_says_everything_and_writes_nothing(tiny_llama_dir: Path, tmp_p
     assert sorted(tmp_path.rglob("*")) == before
     assert (planned.examples, planned.validation_examples, planned.steps) == (14, 4, 14)
     assert planned.trainable_parameters == 4096
-    assert 0 < planned.tokens <= planned.padded_tokens
+    assert 0 < planned.computed_tokens < planned.tokens  # the instruction is read once for two rows
     assert planned.seconds > 0
     assert planned.peak_memory_mb > 50
     text = planned.as_text()
@@ -33,6 +33,7 @@ def test_the_plan_says_everything_and_writes_nothing(tiny_llama_dir: Path, tmp_p
         assert str(place) in text
     assert "4,096" in text
     assert "fp32" in text
+    assert "of them shared by several rows and read once" in text
     assert "--confirm-run" in text
 
 
@@ -51,10 +52,17 @@ def test_tokens_of_a_run() -> None:
     # 3 rows, 2 a step, cut after 3 steps: the steps hold 2, 1 and 2 rows.
     # Not grouped, one order an epoch; all rows have 10 tokens, so 5 rows = 50 tokens, no padding.
     section = settings(batch_size=2, max_steps=3)
-    assert run_tokens([10, 10, 10], Schedule.of(section, 3), 0, by_length=False) == (50, 50)
+    assert run_tokens(_rows(10, 10, 10), False, Schedule.of(section, 3), 0, by_length=False) == (50, 50)
     # 2 rows of 4 and 10 tokens in one batch: 14 real, 20 padded
     section = settings(batch_size=2, max_steps=1)
-    assert run_tokens([4, 10], Schedule.of(section, 2), 0, by_length=True) == (14, 20)
+    assert run_tokens(_rows(4, 10), False, Schedule.of(section, 2), 0, by_length=True) == (14, 20)
+    # Rows of 30 and 40 tokens that are alike up to the answer's 21st place: 20 of 70 are read once
+    alike = {"input_ids": [list(range(30)), list(range(40))], "answer_start": [21, 21]}
+    assert run_tokens(alike, True, Schedule.of(section, 2), 0, by_length=True) == (70, 50)
+
+
+def _rows(*sizes: int) -> dict[str, list[object]]:
+    return {"input_ids": [[0] * size for size in sizes], "answer_start": [1] * len(sizes)}
 
 
 def test_peak_memory_sees_what_is_freed_again() -> None:
