@@ -1,6 +1,6 @@
 """The state of a batch while its answers are written, for attention and for state-space models.
 
-Both write the prompts once (`start`), look ahead along a fixed text without keeping it (`probe`), append
+Both read the prompts once (`start`), look ahead along a fixed text without keeping it (`probe`), append
 one token a row (`step`) and drop rows that are done (`keep`). Shapes: B rows, T prompt tokens padded on the
 left, V vocabulary.
 """
@@ -13,6 +13,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from mark.answering.growing_cache import GrowingLayer
+from mark.models.packed_attention import uses_packed_attention
+from mark.models.packing import Segment, divide, placed
 
 
 class BatchState(Protocol):
@@ -39,7 +43,9 @@ def is_recurrent(model: Any) -> bool:
 
 def batch_state(model: Any, pad_id: int, prefix: Prefix | None) -> BatchState:
     """The state that fits a model; `prefix` is for attention models only."""
-    return RecurrentBatch(model, pad_id) if is_recurrent(model) else AttentionBatch(model, pad_id, prefix)
+    if is_recurrent(model):
+        return RecurrentBatch(model, pad_id)
+    return (PackedBatch if uses_packed_attention(model) else AttentionBatch)(model, pad_id, prefix)
 
 
 class Prefix:
@@ -111,6 +117,47 @@ class AttentionBatch:
         self.cache = out.past_key_values
         logits: Tensor = out.logits[:, -keep:].float()
         return logits
+
+
+class PackedBatch(AttentionBatch):
+    """The same, but the prompts are read end to end without padding, and what several begin with once."""
+
+    def start(self, prompts: list[list[int]]) -> Tensor:
+        segments = divide(prompts, [len(ids) - 1 for ids in prompts])
+        device = self.model.device
+        ids = [token for one in segments for token in prompts[one.row][one.start : one.end]]
+        positions = [place for one in segments for place in range(one.start, one.end)]
+        lines = [line for _, line in sorted(_lines(segments, prompts).items())]
+        out = self.model(
+            input_ids=torch.tensor([ids], device=device),
+            position_ids=torch.tensor([positions], device=device),
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # none is to be made
+            segments=placed(segments, prompts),
+            use_cache=True,
+            logits_to_keep=torch.tensor([line[-1] for line in lines], device=device),
+        )
+        picked, self.mask = left_padded(lines, 0, device)  # [B, longest] places on the line of tokens
+        self.cache = out.past_key_values
+        self.cache.layers = [
+            GrowingLayer(*(part[0][:, picked].transpose(0, 1) for part in (layer.keys, layer.values)))
+            for layer in self.cache.layers
+        ]
+        logits: Tensor = out.logits[0].float()
+        return logits
+
+
+def _lines(segments: list[Segment], prompts: list[list[int]]) -> dict[int, list[int]]:
+    """For each prompt, where its tokens lie on the line of segments."""
+    places: list[range] = []
+    start = 0
+    for one in segments:
+        places.append(range(start, start + one.end - one.start))
+        start += one.end - one.start
+    return {
+        one.row: [place for i in (*one.above, number) for place in places[i]]
+        for number, one in enumerate(segments)
+        if one.end == len(prompts[one.row])
+    }
 
 
 class RecurrentBatch:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from mark.answering.decoding import BatchState, Prefix, batch_state, is_recurrent
 from mark.answering.refusal import is_refusal
+from mark.models.packed_attention import attention_fits, use_packed_attention, uses_packed_attention
 from mark.prompting import REFUSAL, Passage, Prompt, answer_ids, build_prompt
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Engine:
         self.prompt_tokens = max_seq_length - max_new_tokens
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
+        if torch.device(model.device).type == "cpu" and attention_fits(model, max_seq_length):
+            use_packed_attention(model)  # on a GPU a few large launches are faster
         self.eos_id = int(tokenizer.eos_token_id)
         self.refusal_ids = answer_ids(tokenizer, REFUSAL)[:-1]
         self.barred_ids = sorted({self.eos_id, *_first_ids(tokenizer, REFUSAL)})
@@ -106,15 +109,21 @@ class Engine:
         with tqdm(
             total=len(unique), desc=label, unit="answer", mininterval=1.0, disable=label is None
         ) as bar:
-            for rows in self._batches([len(p.ids) for p in prompts]):
+            for rows in self._batches([len(p.ids) for p in prompts], [r.passages for r in unique]):
                 answers = self._answer_batch([prompts[i] for i in rows], prefix)
                 done.update((unique[i], answer) for i, answer in zip(rows, answers, strict=True))
                 bar.update(len(rows))
         return [done[request] for request in requests]
 
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Indices of prompts of similar length, longest first."""
-        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    def _batches(self, lengths: list[int], passages: list[tuple[Passage, ...]]) -> Iterator[list[int]]:
+        """Indices of prompts of similar length, longest first, those on the same passages together."""
+        longest: dict[tuple[Passage, ...], int] = {}
+        for length, shown in zip(lengths, passages, strict=True):
+            longest[shown] = max(length, longest.get(shown, 0))
+        first = {shown: i for i, shown in enumerate(longest)}
+        order = sorted(
+            range(len(lengths)), key=lambda i: (-longest[passages[i]], first[passages[i]], -lengths[i])
+        )
         while order:
             fitting = self.prompt_tokens // max(1, lengths[order[0]])
             size = self.batch_size * min(max(fitting, 1), _MAX_SHORT)
@@ -123,7 +132,7 @@ class Engine:
 
     def _shared_prefix(self, prompts: list[list[int]]) -> Prefix | None:
         """The longest common start of all prompts, read once; None where it does not pay or fit."""
-        if len(prompts) < 2 or is_recurrent(self.model):
+        if len(prompts) < 2 or is_recurrent(self.model) or uses_packed_attention(self.model):
             return None
         first, last = min(prompts), max(prompts)
         length = 0

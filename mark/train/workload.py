@@ -12,6 +12,7 @@ import torch
 from mark.config import Train
 from mark.errors import DataError, MarkError
 from mark.files import read_jsonl
+from mark.models.packed_attention import attention_fits, use_packed_attention
 from mark.records import Example
 from mark.train.adapter import build_model
 from mark.train.callbacks import batch_tokens
@@ -21,7 +22,6 @@ from mark.train.hardware import Peak, free_memory_bytes, peak_memory, training_d
 from mark.train.inputs import TrainInputs
 from mark.train.lora_path import use_one_operation
 from mark.train.loss import answer_loss, find_body
-from mark.train.packed_attention import attention_fits, use_packed_attention
 from mark.train.packing import PackedCollator, packed_tokens
 from mark.train.sampler import epoch_order
 from mark.train.trainer import Schedule

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mark.answering.engine import Engine, Request
+from mark.answering.growing_cache import ROOM
 from mark.answering.merging import for_inference
 from mark.errors import DataError
 from mark.models.loading import load_base
@@ -76,6 +77,27 @@ def test_batched_answers_equal_plain_generation(
         assert answer.refusal_probability == pytest.approx(expected, rel=1e-4)
         assert list(answer.passages_shown) == prompt.passages
     assert found[1] is found[4], "equal requests are answered once"
+
+
+@pytest.mark.parametrize("rows", [2, 16])
+def test_prompts_read_end_to_end_are_answered_as_padded_ones(
+    rows: int, tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions on shared passages, more tokens than a cache has room for at once, rows that end on the way."""
+    shared = REQUESTS[2].passages
+    asked = [Request(f"What is kept for how long in case {i}?", shared[: 1 + i % 2]) for i in range(7)]
+    found = {}
+    for packed in (True, False):
+        monkeypatch.setattr("mark.answering.engine.attention_fits", lambda *_, packed=packed: packed)
+        model, tokenizer = load_base(tiny_llama_dir)
+        engine = Engine(with_adapter(model), tokenizer, LENGTH, ROOM + 5, rows)
+        engine.eos_id = 7  # now and then a random model writes it
+        found[packed] = engine.generate([*asked, *REQUESTS], None)
+    for ours, padded in zip(found[True], found[False], strict=True):
+        assert (ours.text, ours.raw_text) == (padded.text, padded.raw_text)
+        assert ours.mean_logprob == pytest.approx(padded.mean_logprob, rel=1e-4)
+        assert ours.refusal_probability == pytest.approx(padded.refusal_probability, rel=1e-3)
+    assert len({answer.mean_logprob for answer in found[True]}) > 5
 
 
 @pytest.mark.parametrize("folder", ["tiny_llama_dir", "tiny_mamba_dir"])

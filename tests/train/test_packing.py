@@ -13,14 +13,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mark.config import Lora
+from mark.models.packed_attention import _PLAIN, attention_fits, use_packed_attention
+from mark.models.packing import Segments
 from mark.models.targets import lora_targets
 from mark.train import train
 from mark.train.adapter import build_model
 from mark.train.collator import IGNORED, AnswerCollator
 from mark.train.lora_path import use_one_operation
 from mark.train.loss import answer_loss, find_body
-from mark.train.packed_attention import _PLAIN, attention_fits, use_packed_attention
-from mark.train.packing import PackedCollator, Segments, packed_tokens, segment
+from mark.train.packing import PackedCollator, packed_tokens, segment
 from tests.train.small import make_inputs, settings
 
 LORA = Lora(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="auto")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from mark.train.packing import Segments
+    from mark.models.packing import Segments
 
 NAME = "mark_packed"
 
@@ -53,6 +53,12 @@ def use_packed_attention(model: nn.Module) -> None:
     base.set_attn_implementation(NAME)
 
 
+def uses_packed_attention(model: nn.Module) -> bool:
+    """Whether `use_packed_attention` was called for a model."""
+    config: Any = model.config
+    return bool(config._attn_implementation == NAME)
+
+
 def packed_attention(  # noqa: PLR0913 - transformers' signature
     module: nn.Module,
     query: Tensor,
@@ -70,7 +76,7 @@ def packed_attention(  # noqa: PLR0913 - transformers' signature
         module: transformers' attention layer.
         query: [1, H * R, tokens, D].
         key: [1, H, tokens, D].
-        value: As `key`; its type is that of the products, but for the scores, which have the query's.
+        value: As `key`; its type is that of all products but the scores, which are float32 at least.
         attention_mask: Counts only without segments, from which else follows what a token sees.
         scaling: Of the scores; None = 1 / sqrt(D).
         segments: Of the batch.
@@ -100,17 +106,17 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, segments: Segments
     ) -> Tensor:
-        low = value.dtype
+        low, full = value.dtype, torch.promote_types(query.dtype, torch.float32)  # of products, of scores
         rows = query.shape[1] // key.shape[1]  # R
         out = value.new_empty(query.shape)
         low_key, low_query = key.to(low), query.to(low)
         weights = []
         for i, (own, seen) in enumerate(_places(segments)):
-            q = _by_key_head(query[own], rows)  # [H, R * L, D]
-            k = _rows(key, seen).transpose(0, 1)  # [H, K, D]
+            q = _by_key_head(query[own].to(full), rows)  # [H, R * L, D]
+            k = _rows(key, seen).to(full).transpose(0, 1)  # [H, K, D]
             v = _rows(value, seen).transpose(0, 1)
             mask = segments.mask(i, q).repeat(rows, 1)  # [R * L, K]
-            scores = torch.baddbmm(mask, q, k.transpose(1, 2).to(q.dtype), alpha=scale)
+            scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)
             p = scores.softmax(dim=-1).to(low)
             out[own] = _by_token(torch.bmm(p, v), rows)
             weights.append(p)
