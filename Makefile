@@ -18,7 +18,7 @@ PROOF := tmp/proof
 # Two processes halve the time of the tests; a file's tests stay in one. pytest-xdist comes with `make extras`.
 WORKERS = $(shell $(BIN)/python -c 'import xdist; print("-n 2 --dist loadfile")' 2>/dev/null)
 
-.PHONY: help install extras repro test test-long check format clean proof proof-status
+.PHONY: help install extras repro test test-long bench check format clean proof proof-status
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,7 +35,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@mark plots --setup
 	@touch $(STAMP)
 
-extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel)
+extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel), what `make bench` compares with (bench)
 	@$(PIP) install --quiet -c requirements.lock -r requirements-extras.lock
 	@for program in tesseract gs; do command -v $$program >/dev/null || echo "$$program is missing: apt-get install tesseract-ocr ghostscript"; done
 
@@ -50,6 +50,9 @@ test: check  ## static checks and the test suite
 
 test-long: $(STAMP)  ## the tests that take minutes each
 	@pytest -m "long" -o timeout=3600
+
+bench: $(STAMP)  ## compare with other tools on this machine; writes bench/results.json (after `make repro` and `make extras`)
+	@python -m bench.run
 
 check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/ (under a minute)
 	@ruff check .

@@ -59,6 +59,10 @@ def load_base(
     if missing:
         raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); fetch it anew")
     set_special_ids(model, tokenizer)
+    if model.config.model_type == "mamba":
+        from mark.models.scan import install
+
+        install()
     return model.to(device).eval(), tokenizer
 
 
