@@ -12,18 +12,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench.project import Project
-from bench.rows import Pair, Row, alternate, compared, show, unmeasured
+from bench.rows import Pair, Row, alternate, compared, show, unmeasured, versions
+from bench.rows import device as device_name
 
 if TYPE_CHECKING:
     from mark.config import Train
+    from mark.models.packing import Segments
 
 SEPARATE = "training: examples as they are"
 SHARED = "training: five questions to one list of passages"
+FLOOR = "training: a step's time over the time of its products alone"
 GPU_8, GPU_BEST, GPU_64 = (f"training: GPU, {what}" for what in ("batch 8", "best batch of TRL", "batch 64"))
-NAMES = (SEPARATE, SHARED, GPU_8, GPU_BEST, GPU_64)
+NAMES = (SEPARATE, SHARED, FLOOR, GPU_8, GPU_BEST, GPU_64)
 BARS = {SEPARATE: 3.0, SHARED: 8.0, GPU_8: 10.0, GPU_BEST: 4.0}
 PEER = "TRL's SFTTrainer, its defaults"
 EXAMPLES = 10  # a step
@@ -41,8 +45,68 @@ def rows() -> Iterator[Row]:
         seconds = alternate(_ours(picked), _trl(picked), ROUNDS)
         speed = Pair(*(tuple(tokens / s for s in taken) for taken in (seconds.ours, seconds.peer)))
         yield compared(name, speed, "tokens/s", PEER, BARS[name], note)
+        if name == SEPARATE:
+            yield _over_floor(picked, seconds.ours)
     for name in (GPU_8, GPU_BEST, GPU_64):
         yield unmeasured(name, "tokens/s", PEER, BARS.get(name), "no GPU path beyond padded rows yet")
+
+
+def operations(segments: Segments, config: Any, rank: int, answer_tokens: int) -> dict[str, float]:
+    """Floating-point operations of a step's matrix products; see docs/speed.md.
+
+    Args:
+        segments: Of the packed batch.
+        config: Of a Llama.
+        rank: Of LoRA on all seven linear layers.
+        answer_tokens: That the head predicts.
+
+    Returns:
+        Of body, adapter, attention and head.
+    """
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    heads, head_width = config.num_attention_heads, width // config.num_attention_heads
+    narrow = config.num_key_value_heads * head_width
+    shapes = [(width, width)] * 2 + [(width, narrow)] * 2 + [(width, inner)] * 3
+    body = layers * sum(one * other for one, other in shapes)
+    adapter = layers * rank * sum(one + other for one, other in shapes)
+    tokens = sum(segments.lengths)
+    seen = sum(
+        own * (own + sum(segments.lengths[i] for i in above))
+        for own, above in zip(segments.lengths, segments.above, strict=True)
+    )
+    return {
+        "body": 4.0 * body * tokens,  # forward and the gradient of the input; frozen weights have none
+        "adapter": 6.0 * adapter * tokens,
+        "attention": 12.0 * layers * heads * head_width * seen,
+        "head": 4.0 * config.vocab_size * width * answer_tokens,
+    }
+
+
+def _over_floor(picked: Sequence[dict[str, Any]], taken: Sequence[float]) -> Row:
+    """Seconds of a step over those that its products would take at the speed of one large product."""
+    import torch
+    from transformers import AutoConfig
+
+    from mark.train.collator import IGNORED
+    from mark.train.hardware import training_device, wants_bf16
+    from mark.train.packing import PackedCollator
+
+    batch = PackedCollator()(picked)
+    answer_tokens = int((batch["labels"] != IGNORED).sum())
+    config = AutoConfig.from_pretrained(PROJECT.base, trust_remote_code=False)
+    found = operations(batch["segments"], config, _settings().lora.r, answer_tokens)
+    device = training_device()
+    dtype = torch.bfloat16 if wants_bf16(PROJECT.train.precision, device) else torch.float32
+    one, other = (torch.ones(2048, 1536, dtype=dtype, device=device) for _ in range(2))
+    once = 2.0 * 2048 * 2048 * 1536
+    rate = once / min(alternate(lambda: one @ other.T, lambda: None, 20).ours)
+    floor = sum(found.values()) / rate
+    shares = ", ".join(f"{name} {amount / sum(found.values()):.0%}" for name, amount in found.items())
+    tokens = sum(batch["segments"].lengths)
+    each = sum(found.values()) / tokens / 1e6
+    note = f"{each:.0f} million operations a token read ({shares}), {rate / 1e9:.0f} GFLOP/s"
+    times = median(s / floor for s in taken)
+    return Row(FLOOR, "times", "", times, device=device_name(), versions=versions(), note=note)
 
 
 def _separate() -> tuple[list[dict[str, Any]], str]:
