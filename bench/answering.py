@@ -36,7 +36,7 @@ def rows() -> Iterator[Row]:
     bench = _Bench()
     cases = (
         (NAMES[0], bench.requests(shared=True), 1, 5.0),
-        (NAMES[1], bench.requests(shared=False), BATCH, 1.5),
+        (NAMES[1], bench.requests(shared=False), QUESTIONS, 1.5),
     )
     for name, requests, size, bar in cases:
         seconds = alternate(bench.ours(requests), bench.theirs(requests, size), ROUNDS)

@@ -123,6 +123,8 @@ class PackedBatch(AttentionBatch):
     """The same, but the prompts are read end to end without padding, and what several begin with once."""
 
     def start(self, prompts: list[list[int]]) -> Tensor:
+        from transformers import DynamicCache
+
         segments = divide(prompts, [len(ids) - 1 for ids in prompts])
         device = self.model.device
         ids = [token for one in segments for token in prompts[one.row][one.start : one.end]]
@@ -133,6 +135,7 @@ class PackedBatch(AttentionBatch):
             position_ids=torch.tensor([positions], device=device),
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # none is to be made
             segments=placed(segments, prompts),
+            past_key_values=DynamicCache(),  # the model's own would forget what lies a sliding window behind
             use_cache=True,
             logits_to_keep=torch.tensor([line[-1] for line in lines], device=device),
         )

@@ -125,7 +125,8 @@ class Engine:
             range(len(lengths)), key=lambda i: (-longest[passages[i]], first[passages[i]], -lengths[i])
         )
         while order:
-            fitting = self.prompt_tokens // max(1, lengths[order[0]])
+            longest_left = max(lengths[i] for i in order[: self.batch_size * _MAX_SHORT])
+            fitting = self.prompt_tokens // max(1, longest_left)
             size = self.batch_size * min(max(fitting, 1), _MAX_SHORT)
             yield order[:size]
             order = order[size:]

@@ -2,7 +2,8 @@
 
 Models call it like their own: they are given `attn_implementation` and hand `segments` through. Each
 segment attends to its own keys and those of the segments above it. On a CPU and at the lengths of prompts,
-batched products take half the time of PyTorch's fused attention, so weights are kept for the backward pass.
+batched products take half the time of PyTorch's fused attention; weights are kept for the backward pass, or
+computed anew where they would take too much memory.
 
 Symbols: S scores, P = softmax(S) weights, O = P V; H key heads, R query heads to each, L tokens of a segment,
 K tokens that it sees, D width of a head.
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from mark.models.packing import Segments
 
 NAME = "mark_packed"
+KEPT = 1024  # tokens that a segment sees up to which its weights are kept for the backward pass
 
 # Attention with causal masks and nothing else; each is compared with its own attention in the tests.
+_DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop")
 _PLAIN = {"granite", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"}
 
 
@@ -37,7 +40,7 @@ def attention_fits(model: nn.Module, max_seq_length: int) -> bool:
     return (
         config.model_type in _PLAIN
         and (window is None or window >= max_seq_length)
-        and not getattr(config, "attention_dropout", 0.0)
+        and not any(getattr(config, name, 0.0) for name in _DROPOUTS)
     )
 
 
@@ -51,6 +54,7 @@ def use_packed_attention(model: nn.Module) -> None:
     wrapped: Any = model
     base = wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else wrapped
     base.set_attn_implementation(NAME)
+    assert uses_packed_attention(model)
 
 
 def uses_packed_attention(model: nn.Module) -> bool:
@@ -106,21 +110,19 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, segments: Segments
     ) -> Tensor:
-        low, full = value.dtype, torch.promote_types(query.dtype, torch.float32)  # of products, of scores
         rows = query.shape[1] // key.shape[1]  # R
         out = value.new_empty(query.shape)
-        low_key, low_query = key.to(low), query.to(low)
-        weights = []
-        for i, (own, seen) in enumerate(_places(segments)):
-            q = _by_key_head(query[own].to(full), rows)  # [H, R * L, D]
-            k = _rows(key, seen).to(full).transpose(0, 1)  # [H, K, D]
-            v = _rows(value, seen).transpose(0, 1)
-            mask = segments.mask(i, q).repeat(rows, 1)  # [R * L, K]
-            scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)
-            p = scores.softmax(dim=-1).to(low)
-            out[own] = _by_token(torch.bmm(p, v), rows)
-            weights.append(p)
-        ctx.save_for_backward(low_query, low_key, value, *weights)
+        keep = any(ctx.needs_input_grad)
+        weights: list[Tensor | None] = []
+        for number, (own, seen) in enumerate(_places(segments)):
+            p = _weights(query[own], _rows(key, seen), segments, number, scale).to(value.dtype)
+            out[own] = _by_token(torch.bmm(p, _rows(value, seen).transpose(0, 1)), rows)
+            weights.append(p if keep and p.shape[2] <= KEPT else None)
+        if keep:
+            anew = any(p is None for p in weights)  # from scores as precise as before
+            ctx.save_for_backward(
+                query if anew else query.to(value.dtype), key if anew else key.to(value.dtype), value, *weights
+            )
         ctx.scale, ctx.segments = scale, segments
         ctx.types = query.dtype, key.dtype
         return out
@@ -128,19 +130,32 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors
-        rows = query.shape[1] // key.shape[1]
-        d_query, d_key, d_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for (own, seen), p in zip(_places(ctx.segments), weights, strict=True):
-            do = _by_key_head(grad[own].to(p.dtype), rows)  # [H, R * L, D]
-            k, v = _rows(key, seen).transpose(0, 1), _rows(value, seen).transpose(0, 1)
+        low, rows = value.dtype, query.shape[1] // key.shape[1]
+        d_query, d_key = torch.empty_like(query, dtype=low), torch.zeros_like(key, dtype=low)
+        d_value = torch.zeros_like(value)
+        for number, (own, seen) in enumerate(_places(ctx.segments)):
+            p = weights[number]
+            if p is None:
+                p = _weights(query[own], _rows(key, seen), ctx.segments, number, ctx.scale).to(low)
+            do = _by_key_head(grad[own].to(low), rows)  # [H, R * L, D]
+            k, v = _rows(key, seen).to(low).transpose(0, 1), _rows(value, seen).transpose(0, 1)  # [H, K, D]
             _add(d_value, seen, torch.bmm(p.transpose(1, 2), do).transpose(0, 1))
             dp = torch.bmm(do, v.transpose(1, 2))
-            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)  # P * (dP - row sums of P * dP)
+            ds = torch._softmax_backward_data(dp, p, -1, low)  # P * (dP - row sums of P * dP)
             d_query[own] = _by_token(torch.bmm(ds, k), rows)
-            q = _by_key_head(query[own], rows)
+            q = _by_key_head(query[own].to(low), rows)
             _add(d_key, seen, torch.bmm(ds.transpose(1, 2), q).transpose(0, 1))
         query_type, key_type = ctx.types
         return d_query.to(query_type).mul_(ctx.scale), d_key.to(key_type).mul_(ctx.scale), d_value, None, None
+
+
+def _weights(query: Tensor, key: Tensor, segments: Segments, number: int, scale: float) -> Tensor:
+    """P [H, R * L, K] of a segment's queries [L, H * R, D] and the keys that they see [K, H, D]."""
+    full = torch.promote_types(query.dtype, torch.float32)
+    rows = query.shape[1] // key.shape[1]
+    q, k = _by_key_head(query.to(full), rows), key.to(full).transpose(0, 1)
+    mask = segments.mask(number, q).repeat(rows, 1)  # [R * L, K]
+    return torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale).softmax(dim=-1)
 
 
 def _places(segments: Segments) -> Iterator[tuple[slice, list[slice]]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mark.answering.decoding import batch_state
 from mark.errors import DataError
+from mark.models.packed_attention import attention_fits, use_packed_attention
 from mark.prompting import Passage, build_prompt
 from mark.records import Chunk, Example, Kind
 from mark.rlhf.preferences import Pair, Rated
@@ -172,6 +173,9 @@ class Sampler:
         generator: torch.Generator,
     ) -> list[Sampled]:
         eos, pad = int(tokenizer.eos_token_id), tokenizer.pad_token_id
+        longest = max(len(ids) for ids in prompts) + self.max_new_tokens
+        if torch.device(model.device).type == "cpu" and attention_fits(model, longest):
+            use_packed_attention(model)  # as the engine does, so that a resumed run draws the same
         state = batch_state(model, eos if pad is None else int(pad), None)
         logits = state.start(prompts)  # [prompts, V]
         rows = torch.arange(len(prompts), device=logits.device).repeat_interleave(answers)

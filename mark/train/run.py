@@ -31,13 +31,13 @@ from mark.train.callbacks import (
     dvclive_callback,
 )
 from mark.train.checkpoints import locked, newest_complete, step_of
-from mark.train.data import memory_mapped
+from mark.train.data import lengths, memory_mapped
 from mark.train.entry import Entry, TrainResult, write_entry
 from mark.train.hardware import processes, rank
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
-from mark.train.workload import Workload, fitting_schedule, load_workload, prepare
+from mark.train.workload import Workload, fitting_schedule, load_workload, prepare, run_tokens
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class _Run:
         trainer = AnswerTrainer(
             work.model, arguments, work.train_rows, work.val_rows, work.collator, by_length
         )
-        tokens, _ = work.run_tokens(schedule, self.seed, by_length)
+        tokens, _ = run_tokens(lengths(work.train_rows), None, schedule, self.seed, by_length)
         validations = schedule.validations if len(work.val_rows) else 0
         trainer.add_callback(ProgressCallback(trainer.meter, tokens, validations))
         if rank() == 0:

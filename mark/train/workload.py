@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -36,7 +36,10 @@ _WARM_UP_TOKENS = 64
 _SLOW_S = 15.0  # a one-row micro-step above this is extrapolated rather than repeated
 
 
-Columns = Mapping[str, Sequence[Any]]  # one list a column, as a dataset's slice gives them
+class Rows(Protocol):
+    """A dataset, or a list, of encoded rows."""
+
+    def __getitem__(self, row: int, /) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -53,8 +56,8 @@ class Workload:
 
     def run_tokens(self, schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
         """See the function of this name."""
-        packed = isinstance(self.collator, PackedCollator)
-        return run_tokens(self.train_rows[:], packed, schedule, seed, by_length)
+        rows = self.train_rows if isinstance(self.collator, PackedCollator) else None
+        return run_tokens(lengths(self.train_rows), rows, schedule, seed, by_length)
 
 
 def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
@@ -87,7 +90,8 @@ def prepare(
     launches, and models with other attention get padded rows.
     """
     use_one_operation(model)
-    if settings.packing == "auto" and device.type == "cpu" and attention_fits(model, settings.max_seq_length):
+    plain = settings.packing == "auto" and not settings.lora.lora_dropout  # branches would share its draws
+    if plain and device.type == "cpu" and attention_fits(model, settings.max_seq_length):
         use_packed_attention(model)
         return PackedCollator()
     return AnswerCollator(int(tokenizer.pad_token_id or 0))
@@ -170,18 +174,17 @@ def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timin
 
 
 def run_tokens(
-    rows: Columns, packed: bool, schedule: Schedule, seed: int, by_length: bool
+    sizes: Sequence[int], packed: Rows | None, schedule: Schedule, seed: int, by_length: bool
 ) -> tuple[int, int]:
     """Tokens of all steps of a run: those of all rows, and those that the model reads.
 
     Args:
-        rows: Columns `input_ids` and `answer_start` of the training rows.
-        packed: Whether shared beginnings are read once; else rows are padded.
+        sizes: Tokens of each training row.
+        packed: The rows, where shared beginnings are read once; None = rows are padded.
         schedule: Of the run.
         seed: Of the order.
         by_length: As `EpochSampler`.
     """
-    sizes = [len(ids) for ids in rows["input_ids"]]
     group = schedule.micro_batch * schedule.accumulation
     real = computed = step = epoch = 0
     while step < schedule.steps:
@@ -193,14 +196,13 @@ def run_tokens(
             for i in range(0, len(taken), schedule.micro_batch):
                 batch = taken[i : i + schedule.micro_batch]
                 real += sum(sizes[row] for row in batch)
-                computed += _read(rows, batch) if packed else max(sizes[row] for row in batch) * len(batch)
+                if packed is None:
+                    computed += max(sizes[row] for row in batch) * len(batch)
+                else:
+                    computed += packed_tokens([packed[row] for row in batch])
             step += 1
         epoch += 1
     return real, computed
-
-
-def _read(rows: Columns, batch: list[int]) -> int:
-    return packed_tokens([{name: column[row] for name, column in rows.items()} for row in batch])
 
 
 def _cut(ids: list[int], answer_start: int, last_tokens: int) -> dict[str, object]:

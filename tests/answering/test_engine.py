@@ -14,6 +14,7 @@ from mark.answering.growing_cache import ROOM
 from mark.answering.merging import for_inference
 from mark.errors import DataError
 from mark.models.loading import load_base
+from mark.models.packed_attention import uses_packed_attention
 from mark.models.targets import lora_targets
 from mark.prompting import REFUSAL, Passage, build_prompt
 
@@ -77,6 +78,34 @@ def test_batched_answers_equal_plain_generation(
         assert answer.refusal_probability == pytest.approx(expected, rel=1e-4)
         assert list(answer.passages_shown) == prompt.passages
     assert found[1] is found[4], "equal requests are answered once"
+
+
+def test_a_sliding_window_no_shorter_than_a_prompt_hides_nothing_of_a_batch(tiny_llama_dir: Path) -> None:
+    from transformers import AutoModelForCausalLM, MistralConfig
+
+    _, tokenizer = load_base(tiny_llama_dir)
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=LENGTH, pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    asked = [Request(f"{'Who pays? ' * (30 + i)}", ()) for i in range(9)]
+    plain = [plain_greedy(model, tokenizer, request)[0] for request in asked]
+    engine = Engine(model, tokenizer, LENGTH, NEW, 9)
+    assert uses_packed_attention(model)
+    assert sum(len(build_prompt(tokenizer, one.question, (), LENGTH - NEW).ids) for one in asked) > LENGTH
+    for answer, tokens in zip(engine.generate(asked, None), plain, strict=True):
+        assert answer.raw_text == tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+def test_short_prompts_among_long_ones_do_not_make_a_batch_larger(tiny_llama_dir: Path) -> None:
+    engine = Engine(*load_base(tiny_llama_dir), LENGTH, NEW, 2)
+    passage = (Passage("c", "H", "t"),)
+    lengths = [600, 20, 20, 590, 580, 570, 560, 550]  # the first three have no passages and stand together
+    batches = list(engine._batches(lengths, [(), (), (), *[passage] * 5]))
+    assert sorted(i for batch in batches for i in batch) == list(range(8))
+    assert all(len(batch) <= 2 for batch in batches if max(lengths[i] for i in batch) > 500)
 
 
 @pytest.mark.parametrize("rows", [2, 16])

@@ -547,6 +547,17 @@ def test_built_once(other_cache: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert made[0].parent == other_cache and sorted(other_cache.glob("*.so")) == [made[0]]
 
 
+def test_a_library_that_others_may_write_is_not_loaded(tmp_path: Path) -> None:
+    from mark.models.scan.building import _refuse_others
+
+    made = tmp_path / "scan.so"
+    made.touch(mode=0o644)
+    _refuse_others(made)
+    made.chmod(0o666)
+    with pytest.raises(OSError, match="not this user's alone"):
+        _refuse_others(made)
+
+
 # ---- GPU ----
 
 
@@ -554,9 +565,11 @@ def test_built_once(other_cache: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_triton_on_a_gpu(length: int, dtype: torch.dtype) -> None:
+def test_triton_on_a_gpu(length: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     from mark.models.scan import gpu
 
+    assert gpu.backend() is None
+    monkeypatch.setenv("MARK_TRITON_SCAN", "1")
     found = gpu.backend()
     assert found is not None
     given = operands(length, dtype=dtype, resets=True)

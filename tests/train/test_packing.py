@@ -81,8 +81,11 @@ def test_no_answer_and_not_the_token_before_it_is_shared() -> None:
     assert segment([row(ids, 16), row(ids, 16)])[0].end == 30  # 15 tokens could be shared: too few
 
 
-@pytest.mark.parametrize("family", sorted(_PLAIN))
-def test_losses_and_gradients_are_those_of_separate_rows(family: str) -> None:
+@pytest.mark.parametrize(("family", "kept"), [*((one, 1024) for one in sorted(_PLAIN)), ("llama", 0)])
+def test_losses_and_gradients_are_those_of_separate_rows(
+    family: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mark.models.packed_attention.KEPT", kept)  # 0: weights are computed anew
     torch.manual_seed(3)
     config = AutoConfig.for_model(family, **SIZES)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
@@ -149,6 +152,7 @@ def test_without_segments_the_model_attends_as_before(tiny_llama_dir: Path) -> N
         ("mistral", {"sliding_window": 256}, True),
         ("mistral", {"sliding_window": 128}, False),
         ("llama", {"attention_dropout": 0.1}, False),
+        ("gpt_neox", {"hidden_dropout": 0.1}, False),
         ("gemma2", {}, False),  # soft-capped scores
         ("mamba", {}, False),
     ],

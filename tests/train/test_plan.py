@@ -52,17 +52,13 @@ def test_tokens_of_a_run() -> None:
     # 3 rows, 2 a step, cut after 3 steps: the steps hold 2, 1 and 2 rows.
     # Not grouped, one order an epoch; all rows have 10 tokens, so 5 rows = 50 tokens, no padding.
     section = settings(batch_size=2, max_steps=3)
-    assert run_tokens(_rows(10, 10, 10), False, Schedule.of(section, 3), 0, by_length=False) == (50, 50)
+    assert run_tokens([10, 10, 10], None, Schedule.of(section, 3), 0, by_length=False) == (50, 50)
     # 2 rows of 4 and 10 tokens in one batch: 14 real, 20 padded
     section = settings(batch_size=2, max_steps=1)
-    assert run_tokens(_rows(4, 10), False, Schedule.of(section, 2), 0, by_length=True) == (14, 20)
+    assert run_tokens([4, 10], None, Schedule.of(section, 2), 0, by_length=True) == (14, 20)
     # Rows of 30 and 40 tokens that are alike up to the answer's 21st place: 20 of 70 are read once
-    alike = {"input_ids": [list(range(30)), list(range(40))], "answer_start": [21, 21]}
-    assert run_tokens(alike, True, Schedule.of(section, 2), 0, by_length=True) == (70, 50)
-
-
-def _rows(*sizes: int) -> dict[str, list[object]]:
-    return {"input_ids": [[0] * size for size in sizes], "answer_start": [1] * len(sizes)}
+    alike = [{"input_ids": list(range(size)), "answer_start": 21} for size in (30, 40)]
+    assert run_tokens([30, 40], alike, Schedule.of(section, 2), 0, by_length=True) == (70, 50)
 
 
 def test_peak_memory_sees_what_is_freed_again() -> None:

@@ -41,9 +41,9 @@ def library() -> ctypes.CDLL | None:
     """The compiled scan, built where there is none yet; None where that fails, which is logged once."""
     try:
         return ctypes.CDLL(str(_built()))
-    except (OSError, subprocess.SubprocessError, Timeout) as fault:
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError, Timeout) as fault:
         log.warning(
-            "the Mamba scan could not be compiled (%s); the PyTorch loop is used, which is many times "
+            "the Mamba scan could not be compiled or loaded (%s); the PyTorch loop is used, which is many times "
             "slower: install g++, or name a C++ compiler in CXX",
             first_line(fault),
         )
@@ -62,12 +62,26 @@ def _built() -> Path:
     folder = cache_folder() / "scan"
     target = folder / f"scan-{_key(command)}.so"
     if target.is_file():
+        _refuse_others(folder)
+        _refuse_others(target)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_others(folder)
     with FileLock(target.with_suffix(".lock"), timeout=_BUILD_S):
         if not target.is_file():
             _compile(command, target)
     return target
+
+
+def _refuse_others(path: Path) -> None:
+    """Code is loaded from here: nobody else may have put it there.
+
+    Raises:
+        OSError: The path belongs to someone else, or others may write to it.
+    """
+    found = path.stat()
+    if found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022:
+        raise OSError(f"{path} is not this user's alone; `chmod go-w {path}` or set MARK_CACHE")
 
 
 def _compiler() -> list[str]:
@@ -95,6 +109,7 @@ def _compile(command: list[str], target: Path) -> None:
         if done.returncode != 0 or not made.is_file():
             said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
             raise OSError(f"{shlex.join(command)} ended with {done.returncode}: {said or 'no message'}")
+        made.chmod(0o755)  # whatever the umask
         os.replace(made, target)
     log.info("compiled the Mamba scan into %s", target)
 
