@@ -43,11 +43,15 @@ def rows() -> Iterator[Row]:
 
 def _pages() -> Iterator[Row]:
     from mark.config import PARAMS, Ingest, load_section
+    from mark.errors import DataError
     from mark.files import RAW
     from mark.ingest.pdf import read_pdfs
 
     settings = load_section(Ingest, "ingest", PARAMS)
-    file = min(RAW.glob("*.pdf"), key=lambda path: path.stat().st_size)
+    files = sorted(RAW.glob("*.pdf"), key=lambda path: path.stat().st_size)
+    if not files:
+        raise DataError(f"{RAW} holds no PDF; run `dvc repro corpus`")
+    file = files[0]
     pages = len(list(_pypdf(file)))
 
     def ours() -> None:
