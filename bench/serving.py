@@ -221,9 +221,11 @@ def served(project: Path, root: Path, settings: Serve) -> Iterator[tuple[str, ps
 
 def _serve(root: Path, settings: Serve, told: Any) -> None:
     from mark.serve.app import Place
+    from mark.serve.memory import bound_memory
     from mark.serve.security import Tokens
     from mark.serve.server import bound_socket, make_server
 
+    bound_memory()
     with bound_socket("127.0.0.1", 0) as listener:
         told.send(listener.getsockname()[1])
         make_server(Place(root, "127.0.0.1", Tokens()), settings).run(sockets=[listener])

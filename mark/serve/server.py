@@ -14,6 +14,7 @@ from mark.files import CHUNKS
 from mark.ingest.index import read_index
 from mark.serve.app import Place, create_app
 from mark.serve.limits import patient_protocol
+from mark.serve.memory import bound_memory
 from mark.serve.security import check_bind, take_tokens
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def serve(root: Path, settings: Serve) -> None:
         ConfigError: The address needs a token, or cannot be listened on.
         DataError: Nothing was ingested.
     """
+    bound_memory()
     tokens = take_tokens()
     check_bind(settings.host, tokens.ask)
     read_index(root / CHUNKS.parent)  # what is missing is said before anything is served
