@@ -151,7 +151,9 @@ def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
             f"`mark models promote {candidate.name}` promotes it anew"
         )
     model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
-    model = for_inference(model, preferred_dtype(device) if dtype is None else dtype)
+    dtype = preferred_dtype(device) if dtype is None else dtype
+    model = for_inference(model, dtype)
+    log.info("%s is merged and answers in %s", candidate.name, dtype)
     calibration, note = _refusal_rule(candidate, sha256, root)
     return Answerer(
         name=candidate.name,
