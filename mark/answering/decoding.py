@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from mark.answering.growing_cache import GrowingLayer
+from mark.answering.padding import left_padded
+from mark.answering.recurrent import RecurrentBatch
 from mark.models.packed_attention import uses_packed_attention
 from mark.models.packing import Segment, divide, placed
 
@@ -161,45 +163,3 @@ def _lines(segments: list[Segment], prompts: list[list[int]]) -> dict[int, list[
         for number, one in enumerate(segments)
         if one.end == len(prompts[one.row])
     }
-
-
-class RecurrentBatch:
-    """Convolution and state-space states; left padding leaves both at zero, so it changes nothing."""
-
-    def __init__(self, model: Any, pad_id: int) -> None:
-        self.model, self.pad_id = model, pad_id
-        self.cache: Any = None
-        self.rows = 0
-
-    def start(self, prompts: list[list[int]]) -> Tensor:
-        self.rows = len(prompts)
-        ids, mask = left_padded(prompts, self.pad_id, self.model.device)
-        out = self.model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
-        self.cache = out.cache_params
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
-
-    def probe(self, tokens: list[int]) -> Tensor:
-        saved = copy.deepcopy(self.cache)
-        ids = torch.tensor(tokens, device=self.model.device).expand(self.rows, -1)
-        logits = torch.stack([self.step(ids[:, i]) for i in range(len(tokens))], dim=1)
-        self.cache = saved
-        return logits
-
-    def step(self, tokens: Tensor) -> Tensor:
-        out = self.model(input_ids=tokens[:, None], cache_params=self.cache, use_cache=True)
-        self.cache = out.cache_params
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
-
-    def keep(self, rows: Tensor) -> None:
-        self.cache.reorder_cache(rows)
-        self.rows = len(rows)
-
-
-def left_padded(rows: list[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask [B, longest], padding on the left."""
-    width = max(len(row) for row in rows)
-    ids = [[pad_id] * (width - len(row)) + row for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -129,6 +129,38 @@ def test_prompts_read_end_to_end_are_answered_as_padded_ones(
     assert len({answer.mean_logprob for answer in found[True]}) > 5
 
 
+@pytest.mark.parametrize("padded_too", [False, True])
+def test_a_state_space_model_reads_shared_passages_once(
+    padded_too: bool, tiny_mamba_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One passage, two that begin with it, none; questions of one word and of thirty."""
+    shown = REQUESTS[2].passages
+    asked = [
+        Request(f"Why {i}?{' And when?' * (i % 3 * 9)}", shown[:count])
+        for i in range(4)
+        for count in ((0, 1, 2) if padded_too else (2,))
+    ]
+    read: list[int] = []
+    found = {}
+    for once in (True, False):
+        monkeypatch.setattr("mark.answering.recurrent.installed", lambda once=once: once)
+        model, tokenizer = load_base(tiny_mamba_dir)
+        model.register_forward_pre_hook(
+            lambda _, args, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
+        )
+        engine = Engine(with_adapter(model), tokenizer, LENGTH, NEW, 16)
+        engine.eos_id = 7
+        found[once] = engine.generate(asked, None)
+        found[once, "read"] = sum(read)
+        read.clear()
+    assert found[True, "read"] < 0.75 * found[False, "read"]
+    for ours, padded in zip(found[True], found[False], strict=True):
+        assert (ours.text, ours.raw_text) == (padded.text, padded.raw_text)
+        assert ours.mean_logprob == pytest.approx(padded.mean_logprob, rel=1e-4)
+        assert ours.refusal_probability == pytest.approx(padded.refusal_probability, rel=1e-3)
+    assert len({answer.mean_logprob for answer in found[True]}) > len(asked) // 2
+
+
 @pytest.mark.parametrize("folder", ["tiny_llama_dir", "tiny_mamba_dir"])
 def test_a_refusing_greedy_answer_is_written_again_without_the_refusal(
     folder: str, request: pytest.FixtureRequest
