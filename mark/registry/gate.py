@@ -88,7 +88,7 @@ class Gate:
         checks = [self._fit(info)]
         facts = read_entry(info.folder).model_dump()
         if checks[-1].passed and made_by_rlhf(facts):
-            checks.append(Check("rlhf", *kept_by_rlhf(facts, self.registry.root)))
+            checks.append(Check("rlhf", *kept_by_rlhf(facts, info.sha256, self.registry.root)))
         if not checks[-1].passed:
             return Decision(name, tuple(checks))
         past = read_decisions(self.registry.root)

@@ -17,11 +17,12 @@ def made_by_rlhf(record: Mapping[str, Any]) -> bool:
     return {"sft", "sft_sha256"} <= set(record)
 
 
-def kept_by_rlhf(record: Mapping[str, Any], root: Path) -> tuple[bool, str]:
+def kept_by_rlhf(record: Mapping[str, Any], sha256: str, root: Path) -> tuple[bool, str]:
     """Whether the report of RLHF kept this entry, and its reason.
 
     Args:
         record: The content of its entry.json.
+        sha256: Of its adapter.
         root: The project's root.
     """
     if record.get("method") == "sft":
@@ -29,12 +30,11 @@ def kept_by_rlhf(record: Mapping[str, Any], root: Path) -> tuple[bool, str]:
     try:
         found = read_json(root / REPORT)["rlhf"]
         kept, reason = found["kept"] == "rlhf", str(found["reason"])
-        reported = found.get("val_reward", {}).get("rlhf")
+        judged = found.get("adapter_sha256")  # files of older versions name none
     except DataError:
         return False, f"{REPORT} is missing or damaged; run `dvc repro rlhf_report`"
     except (KeyError, TypeError, AttributeError):
         return False, f"{REPORT} is damaged; run `dvc repro -f rlhf_report`"
-    own = record.get("val_reward")
-    if reported is not None and own is not None and abs(reported - own) > 1e-6:
+    if judged != sha256:
         return False, f"{REPORT} is about another training of it; run `dvc repro rlhf_report`"
     return kept, f"RLHF's own comparison kept {found['kept']}: {reason}"

@@ -112,7 +112,7 @@ def make_report(inputs: ReportInputs, settings: Rlhf, evaluation: Eval, retrieva
     if base_kl is not None:
         metrics["kl_to_sft"]["base"] = base_kl
     ledger = PreferenceLedger.model_validate(read_json(inputs.policy / "ledger.json"))
-    metrics |= _about(policy, control, ledger)
+    metrics |= _about(policy, control, ledger) | {"adapter_sha256": sha256_file(inputs.policy / ADAPTER)}
     evidence = _evidence(metrics, policy, settings, evaluation)
     decision: Decision = decide(evidence)
     metrics |= {**asdict(decision), "too_few_to_judge": evidence.too_few}

@@ -134,7 +134,8 @@ def rlhf_entry(registry: ModelRegistry, evaluated: Evaluated, kept: str, f1: flo
     for gains in content["eval_rl_trained_lora"]["gain"].values():
         gains.pop("over_base_retrieval", None)
     write_json(metrics, content)
-    report = {"kept": kept, "reason": "token F1 rose", "val_reward": {"rlhf": 0.25}}
+    sha256 = registry.entry("rl_trained_lora").sha256
+    report = {"kept": kept, "reason": "token F1 rose", "adapter_sha256": sha256}
     write_json(registry.root / "metrics/rlhf.json", {"rlhf": report})
 
 
@@ -156,7 +157,8 @@ def test_an_entry_that_rlhf_did_not_keep_is_refused(registry: ModelRegistry, eva
     decision = gate(registry).decide("rl_trained_lora")
     assert [check.name for check in decision.checks] == ["entry", "rlhf"] and not decision.passed
     assert "RLHF's own comparison kept sft: token F1 rose" in decision.reason
-    edit_entry(registry.root, "rl_trained_lora", val_reward=0.5)
+    report = registry.root / "metrics/rlhf.json"
+    write_json(report, {"rlhf": {"kept": "rlhf", "reason": "", "adapter_sha256": "b" * 64}})
     assert "about another training of it" in gate(registry).decide("rl_trained_lora").reason
     (registry.root / "metrics/rlhf.json").write_text("{}")
     assert "metrics/rlhf.json is damaged" in gate(registry).decide("rl_trained_lora").reason

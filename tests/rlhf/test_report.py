@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from mark.errors import DataError
 from mark.evaluation import EvalInputs, evaluate, write_results
 from mark.evaluation.report import Tree
-from mark.files import read_json, write_json, write_jsonl
+from mark.files import read_json, sha256_file, write_json, write_jsonl
 from mark.models.source_file import base_sha256, read_source
 from mark.rlhf import train_policy
 from mark.rlhf.entry import RlhfEntry
@@ -82,7 +82,9 @@ def metrics(project: Path) -> Iterator[Tree]:
     for name in ("random_lora", "rl_trained_lora"):
         _evaluate(project, name)
     write_report(_report(project), project)
-    yield read_json(project / "metrics/rlhf.json")["rlhf"]
+    found = read_json(project / "metrics/rlhf.json")["rlhf"]
+    assert found["adapter_sha256"] == sha256_file(project / "models/rl_trained_lora/adapter_model.safetensors")
+    yield found
     torch.set_num_threads(threads)
 
 
