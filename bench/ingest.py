@@ -2,7 +2,8 @@
 
 Pages a second of the reader (in processes of its own, with limits and printed lines) against pypdf and
 pdfplumber in a loop; chunks a second of the embedder against sentence-transformers' `encode` with its
-defaults; and how time and memory of the whole stage grow with the number of documents.
+defaults; questions a second of data_prep; and how time and memory of the whole stage grow with the number of
+documents.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from bench.project import Project
-from bench.rows import Pair, Row, alternate, compared, limited, show, unmeasured
+from bench.rows import Pair, Row, alone, alternate, compared, limited, show, unmeasured
 
 PAGES_PYPDF, PAGES_PLUMBER = "ingest: pages, against pypdf", "ingest: pages, against pdfplumber"
 CHUNKS = "ingest: chunks embedded"
+QUESTIONS = "ingest: questions made and sifted"
 EXPONENT, MEMORY = (
     "ingest: exponent of time over documents, 1x to 16x",
     "ingest: memory of the writing process at 16x over 1x",
 )
-NAMES = (PAGES_PYPDF, PAGES_PLUMBER, CHUNKS, EXPONENT, MEMORY)
+NAMES = (PAGES_PYPDF, PAGES_PLUMBER, CHUNKS, QUESTIONS, EXPONENT, MEMORY)
 ROUNDS = 3
 EMBEDDED = 256  # chunks
 DOCUMENTS = 4  # of the corpus at 1x
@@ -38,6 +40,7 @@ def rows() -> Iterator[Row]:
     """All of this machine."""
     yield from _pages()
     yield _chunks()
+    yield _questions()
     yield from _growth()
 
 
@@ -100,6 +103,26 @@ def _chunks() -> Row:
     speed = Pair(*(tuple(len(texts) / s for s in taken) for taken in (seconds.ours, seconds.peer)))
     note = f"least cosine of a chunk's two vectors {float(np.min(cosines)):.5f}"
     return compared(CHUNKS, speed, "chunks/s", "sentence-transformers' encode, its defaults", None, note)
+
+
+def _questions() -> Row:
+    """data_prep on the project's chunks, models loaded and files written each time; no peer."""
+    from mark.config import PARAMS, DataPrep, Retrieval, load_section, load_seed
+    from mark.data_prep import prepare
+    from mark.files import CHUNKS as CHUNKS_FILE
+    from mark.files import EMBEDDER
+
+    settings, retrieval = (
+        load_section(kind, name, PARAMS) for kind, name in ((DataPrep, "data_prep"), (Retrieval, "retrieval"))
+    )
+    speeds = []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            made = prepare(CHUNKS_FILE.parent, EMBEDDER, settings, retrieval, load_seed(), Path(folder))
+            speeds.append(made.questions.asked / (time.perf_counter() - started))
+    note = f"of {made.questions.asked} questions {made.questions.kept} were kept"
+    return alone(QUESTIONS, speeds, "questions/s", note)
 
 
 def _growth() -> Iterator[Row]:

@@ -115,6 +115,12 @@ def limited(name: str, amounts: Sequence[float], unit: str, limit: float, note: 
     )  # fmt: skip
 
 
+def alone(name: str, amounts: Sequence[float], unit: str, note: str = "") -> Row:
+    """A row with neither peer nor bar."""
+    ours, spread = median(amounts), (min(amounts), max(amounts))
+    return Row(name, unit, "nothing", ours, spread=spread, device=device(), versions=versions(), note=note)
+
+
 def unmeasured(name: str, unit: str, peer_is: str, bar: float | None, why: str) -> Row:
     """A row that this machine cannot fill."""
     return Row(name, unit, peer_is, bar=bar, note=f"not measured: {why}")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.rows import Pair, alternate, compared, limited, line, unmeasured
+from bench.rows import Pair, alone, alternate, compared, limited, line, unmeasured
 from bench.run import MODULES, main
 from bench.training import operations
 from mark.models.packing import Segments
@@ -31,6 +31,8 @@ def test_a_ratio_says_how_many_times_better_ours_is() -> None:
 def test_a_limit_is_met_from_below_and_a_missing_row_is_neither() -> None:
     assert limited("x: y", [1.0, 3.0, 2.0], "s", 2.0).met is True
     assert limited("x: y", [1.0, 3.0, 2.5], "s", 2.0).met is False
+    speed = alone("x: y", [4.0, 1.0, 2.0], "questions/s")
+    assert (speed.ours, speed.spread, speed.met) == (2.0, (1.0, 4.0), None) and "no bar" in line(speed)
     row = unmeasured("x: y", "s", "peer", 2.0, "no GPU").as_json()
     assert (row["ours"], row["ratio"], row["met"], row["note"]) == (None, None, None, "not measured: no GPU")
 
