@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from mark import __version__
 from mark.commands.asking_app import app as asking_app
 from mark.commands.documents_app import app as documents_app
 from mark.commands.feedback_app import app as feedback_app
@@ -45,7 +44,9 @@ class StageName(StrEnum):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mark {__version__}")
+        from mark.commands.installed import installed_version
+
+        typer.echo(installed_version())
         raise typer.Exit
 
 
@@ -267,6 +268,14 @@ def held_out(check: Annotated[bool, typer.Option("--check")] = False) -> None:
         typer.echo(str(write_held_out(git_root())))
     elif read_json(git_root() / HELD_OUT) != held_out_sections(git_root()):
         raise MarkError(f"{HELD_OUT} is stale; run `mark held-out`")
+
+
+@app.command(hidden=True)
+def reference(check: Annotated[bool, typer.Option("--check")] = False) -> None:
+    """Write docs/reference from the typed configuration and from the commands' help."""
+    from mark.commands.reference import check_reference, write_reference
+
+    typer.echo(check_reference(git_root(), app) if check else write_reference(git_root(), app))
 
 
 @app.command()

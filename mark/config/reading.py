@@ -26,14 +26,14 @@ UNSHOWN = {"api_key_env", "base_url"}  # a key may have been written there by mi
 
 
 class Paths(Section):
-    checkpoints: str
-    logs: str
+    checkpoints: str  # of train and rlhf, until their stage ends
+    logs: str  # what tensorboard reads
 
 
 class Params(Section):
     """All of params.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0)  # every random choice is derived from it
     paths: Paths
     corpus: Corpus
     model: Model

@@ -83,7 +83,9 @@ def metrics(project: Path) -> Iterator[Tree]:
         _evaluate(project, name)
     write_report(_report(project), project)
     found = read_json(project / "metrics/rlhf.json")["rlhf"]
-    assert found["adapter_sha256"] == sha256_file(project / "models/rl_trained_lora/adapter_model.safetensors")
+    assert found["adapter_sha256"] == sha256_file(
+        project / "models/rl_trained_lora/adapter_model.safetensors"
+    )
     yield found
     torch.set_num_threads(threads)
 
