@@ -171,8 +171,11 @@ def verify_gguf(file: Path, bench: Bench, reference: Sequence[Generation]) -> Pa
     from mark.models.gguf import convert_gguf
 
     with tempfile.TemporaryDirectory(prefix="mark-gguf-") as name:
-        folder = Path(name)
-        convert_gguf(file, folder)
+        alone, folder = Path(name) / "gguf", Path(name) / "model"
+        for made in (alone, folder):
+            made.mkdir()
+        (alone / file.name).symlink_to(file.resolve())  # beside tokenizer files, transformers reads those
+        convert_gguf(alone / file.name, folder)
         model, tokenizer = load_base(folder, device=_device())
         found = answer(model, tokenizer, bench.asked, bench.how, "GGUF")
     parity = compare_answers("GGUF", reference, found, bench.asked)
