@@ -49,8 +49,8 @@ repro: $(STAMP)  ## run the pipeline: PDFs, model, questions, training, evaluati
 test: check  ## static checks and the test suite
 	@pytest -rs $(WORKERS) -m "not long and not gpu and not hub"
 
-test-long: $(STAMP)  ## the tests that take minutes each
-	@pytest -m "long" -o timeout=3600
+test-long: $(STAMP)  ## the tests that take minutes, a file at a time; goes on where it was interrupted, writes docs/results/long.md
+	@python -m tests.long
 
 bench: $(STAMP)  ## compare with other tools on this machine; writes bench/results.json (after `make repro` and `make extras`)
 	@python -m bench.run

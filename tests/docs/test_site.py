@@ -23,5 +23,7 @@ def test_the_site_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     )
     pages = sorted(tmp_path.glob("**/*.html"))
     assert {"index.html", "tutorial.html", "commands.html"} <= {page.name for page in pages}
-    loaded = re.compile(r"<(?:script|img|iframe)[^>]*\bsrc=\"?https?:|<link[^>]*\brel=\"?stylesheet[^>]*https?:")
+    loaded = re.compile(
+        r"<(?:script|img|iframe)[^>]*\bsrc=\"?https?:|<link[^>]*\brel=\"?stylesheet[^>]*https?:"
+    )
     assert [page.name for page in pages if loaded.search(page.read_text(encoding="utf-8"))] == []
