@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from mark.config.section import Fraction, Section
 
@@ -220,8 +220,16 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
     length_grouping: bool
     packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
+    # Of the frozen base; nf4 = 4 bits (QLoRA), needs CUDA. Entries that were trained without lack the key.
+    quantization: Literal["none", "nf4"] = "none"
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records, and hashes of them, are those from before the key was there."""
+        values: dict[str, Any] = plain(self)
+        return {k: v for k, v in values.items() if (k, v) != ("quantization", "none")}
 
 
 class Eval(Section):
