@@ -162,7 +162,9 @@ def _ours(picked: Sequence[dict[str, Any]]) -> Callable[[], object]:
     from datasets import Dataset
 
     from mark.train.adapter import build_model
+    from mark.train.data import lengths
     from mark.train.hardware import training_device, wants_bf16
+    from mark.train.sampler import EpochSampler
     from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
     from mark.train.workload import prepare
 
@@ -174,7 +176,8 @@ def _ours(picked: Sequence[dict[str, Any]]) -> Callable[[], object]:
     schedule = Schedule.of(settings, len(found))
     arguments = training_arguments(settings, schedule, SEED, Path(tempfile.mkdtemp()), bf16, device)
     arguments.save_strategy = "no"
-    return _step(AnswerTrainer(model, arguments, found, found.select([]), collator, False))
+    order = EpochSampler(lengths(found), schedule.group, SEED, by_length=False)
+    return _step(AnswerTrainer(model, arguments, found, found.select([]), collator, order))
 
 
 def _trl(picked: Sequence[dict[str, Any]]) -> Callable[[], object]:

@@ -142,7 +142,8 @@ def train(
 
     if dry_run and confirm_run:
         raise MarkError("--dry-run and --confirm-run contradict each other; give one of them")
-    typer.echo(run_training(TrainRequest(config, out_dir, confirm_run, data), git_root()))
+    if text := run_training(TrainRequest(config, out_dir, confirm_run, data), git_root()):
+        typer.echo(text)
 
 
 @app.command("eval")

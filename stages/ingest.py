@@ -8,14 +8,14 @@ from mark.commands.stage import run_stage
 from mark.config import Ingest, load_section
 from mark.files import EMBEDDER, INDEX, INGEST_CACHE, git_root
 from mark.ingest import ingest
-from mark.ingest.index import build_collection
+from mark.ingest.stores import bring_up_to_date
 
 
 def main() -> None:
     """Read the documents, then bring the derived Chroma collection up to date."""
     settings = load_section(Ingest, "ingest")
     ingest(settings, Path(settings.input), EMBEDDER, INDEX.parent, git_root() / INGEST_CACHE)
-    build_collection(INDEX.parent, Path(settings.chroma_path), settings.collection)
+    bring_up_to_date(INDEX.parent, settings, Path())
 
 
 if __name__ == "__main__":

@@ -189,16 +189,30 @@ def _collection(root: Path) -> Iterator[Check]:
         return
     try:
         chunks = read_index((root / INDEX).parent).chunks
-        chroma = root / load_section(Ingest, "ingest", root / "params.yaml").chroma_path
+        settings = load_section(Ingest, "ingest", root / "params.yaml")
     except MarkError as fault:
         yield Check("collection", str(fault).splitlines()[0], "`dvc repro ingest`")
         return
-    there = (chroma / "chroma.sqlite3").is_file()
+    if settings.store == "pgvector" or settings.chroma.url is not None:
+        yield _remote_collection(root, settings, chunks)
+        return
+    there = (root / settings.chroma_path / "chroma.sqlite3").is_file()
     yield Check(
         "collection",
         f"{chunks} chunks" + ("" if there else ", Chroma folder missing"),
         "" if there else "`mark ingest` rebuilds it",
     )
+
+
+def _remote_collection(root: Path, settings: Ingest, chunks: int) -> Check:
+    from mark.ingest.stores import store_place
+    from mark.retrieval.serving import open_search
+
+    try:
+        open_search((root / INDEX).parent, settings, root)
+    except MarkError as fault:
+        return Check("collection", str(fault).splitlines()[0], "see docs/scale.md")
+    return Check("collection", f"{chunks} chunks at {store_place(settings)}", "")
 
 
 def _setup_mode(root: Path) -> Iterator[Check]:

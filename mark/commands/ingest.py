@@ -17,15 +17,17 @@ def run_ingest(root: Path, force: bool = False) -> str:
         force: Run it though no dependency changed. A password or a newly installed text recognition
             changes what can be read, and DVC sees neither.
     """
-    from mark.ingest.index import build_collection
+    from mark.ingest.stores import bring_up_to_date, store_place
 
     if force:
         dvc(["repro", "corpus", "base_model"], root)
     dvc(["repro", "--force", "--single-item", "ingest"] if force else ["repro", "ingest"], root)
     settings = load_section(Ingest, "ingest", root / "params.yaml")
-    build_collection(root / INDEX.parent, root / settings.chroma_path, settings.collection)
+    bring_up_to_date(root / INDEX.parent, settings, root)
     index = read_json(root / INDEX)
-    return f"{index['chunks']} chunks of {index['documents']} documents; collection {settings.collection}"
+    found = f"{index['chunks']} chunks of {index['documents']} documents; collection {settings.collection}"
+    place = store_place(settings)
+    return found if place == settings.chroma_path else f"{found} at {place}"
 
 
 def ingest_table(root: Path) -> str:

@@ -17,7 +17,7 @@ from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.files import CHUNKS, EMBEDDER, HANDWRITTEN_TEST
 from mark.records import Chunk, Example, HandwrittenQuestion, PracticeQuestion
 from mark.retrieval import Hit, Retriever
-from mark.retrieval.serving import open_chroma
+from mark.retrieval.serving import open_search
 from mark.seeding import derived_seed
 
 
@@ -43,7 +43,7 @@ def run_retrieval(files: Sequence[Path], changes: Sequence[str], chroma: bool, r
     served = None
     if chroma:
         ingest = load_section(Ingest, "ingest", root / PARAMS)
-        collection = open_chroma(root / CHUNKS.parent, root / ingest.chroma_path, ingest.collection)
+        collection = open_search(root / CHUNKS.parent, ingest, root)
         served = Retriever.open(root / CHUNKS.parent, root / EMBEDDER, settings, collection)
     return "\n".join(_table(file, exact, served, root) for file in files)
 

@@ -6,22 +6,33 @@ import logging
 import os
 import platform
 import resource
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mark.errors import MarkError
+from mark.errors import ConfigError, MarkError
 from mark.files import REPORTS, write_json
 
+LAUNCH = "MARK_LAUNCH"  # what starts several processes of a stage that can use them: torchrun ...
+_RANK = "RANK"  # set by it: which of them this one is
 log = logging.getLogger(__name__)
 
 
 def set_up_logging(debug: bool = False) -> None:
-    """Messages of `mark` to stderr, one line each; libraries only from warnings on."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("mark").setLevel(logging.DEBUG if debug else logging.INFO)
+    """Messages of `mark` to stderr, one line each; libraries only from warnings on.
+
+    Of several processes the first one speaks; the others tell errors, and which one they are.
+    """
+    number = os.environ.get(_RANK, "0")
+    text = "%(message)s" if number == "0" else f"process {number}: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=text, stream=sys.stderr, force=True)
+    level = logging.DEBUG if debug else logging.INFO
+    logging.getLogger("mark").setLevel(level if number == "0" else logging.ERROR)
     for name in ("transformers", "datasets", "sentence_transformers", "chromadb", "pypdf"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -61,7 +72,38 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     except KeyboardInterrupt:
         log.error("%s: interrupted; what was finished is kept, run it again to go on", name)
         raise SystemExit(130) from None
-    _write_timing(name, time.monotonic() - started, details or {})
+    if os.environ.get(_RANK, "0") == "0":
+        _write_timing(name, time.monotonic() - started, details or {})
+
+
+def launched(name: str) -> bool:
+    """Run a stage's file in the processes that `MARK_LAUNCH` starts, where it is set.
+
+    How many there are is this machine's affair and changes no result, so it stands in no file that DVC reads.
+
+    Args:
+        name: The stage's.
+
+    Returns:
+        Whether it ran; False in one of those processes, and where nothing is set.
+
+    Raises:
+        ConfigError: The launcher is not installed.
+        MarkError: It failed; what failed stands above, on the screen.
+    """
+    launcher = shlex.split(os.environ.get(LAUNCH, ""))
+    if not launcher or _RANK in os.environ:
+        return False
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which(launcher[0], path=places)
+    if program is None:
+        raise ConfigError(
+            f"{LAUNCH}: {launcher[0]!r} is no program; allowed: torchrun ... or accelerate launch ..."
+        )
+    done = subprocess.run([program, *launcher[1:], "-m", f"stages.{name}"], check=False)
+    if done.returncode != 0:
+        raise MarkError(f"{' '.join(launcher)} failed (exit {done.returncode}); the reason stands above")
+    return True
 
 
 def peak_memory_mb() -> float:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mark.commands.dvc import dvc, refuse_stage_output
+from mark.commands.stage import LAUNCH
 from mark.config import Paths, Train, load_section, load_seed, load_value, read_params, validate
 from mark.errors import ConfigError
 from mark.files import MODELS
+
+if TYPE_CHECKING:
+    from mark.train import TrainInputs
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,11 @@ class TrainRequest:
     out_dir: Path | None
     confirmed: bool
     data: Path | None = None  # a folder of `mark data-prep --out-dir`
+
+    @property
+    def of_the_stage(self) -> bool:
+        """Whether it is the DVC stage that is meant."""
+        return self.config is None and self.out_dir is None
 
 
 def train_settings(config: Path | None, root: Path) -> Train:
@@ -47,17 +56,38 @@ def run_training(request: TrainRequest, root: Path) -> str:
     """Plan or train; see `mark train --help`.
 
     Returns:
-        The text to print.
+        The text to print; none in processes that train beside the first.
     """
-    from mark.train import TrainInputs, plan, train
+    from mark.train import plan, train
     from mark.train.guard import check_guards
+    from mark.train.processes import rank
 
     base = str(load_value("model", "name", root / "params.yaml"))
-    inputs = TrainInputs.of_project(base, load_section(Paths, "paths", root / "params.yaml"), root)
     settings, seed = train_settings(request.config, root), load_seed(root / "params.yaml")
     out = request.out_dir or root / MODELS / _entry_name(base, request.config)
+    inputs = _inputs(request, base, root)
+    if not request.confirmed:
+        planned = plan(inputs, settings, seed, out)
+        return planned.as_text() if rank() == 0 else ""
+    check_guards(settings, confirmed=True)
+    if request.of_the_stage:
+        return _run_stage(out, root)
+    if rank() == 0:
+        refuse_stage_output([out], root)
+    train(inputs, settings, seed, out, confirmed=True)
+    if rank() > 0:
+        return ""
+    if out.resolve().parent != (root / MODELS).resolve():
+        return f"{out} is trained; move it below models/ to evaluate it, its base is looked for there"
+    return f"{out} is trained; `mark eval --model {out.name} --dataset FILE` measures it"
+
+
+def _inputs(request: TrainRequest, base: str, root: Path) -> TrainInputs:
+    from mark.train import TrainInputs
+
+    inputs = TrainInputs.of_project(base, load_section(Paths, "paths", root / "params.yaml"), root)
     if request.data is not None:
-        if request.config is None and request.out_dir is None:
+        if request.of_the_stage:
             raise ConfigError("--data needs --config FILE or --out-dir DIR; the DVC stage trains on data/")
         inputs = inputs.on(request.data)
         needed = (inputs.train_file, inputs.val_file, inputs.chunks_file)
@@ -67,19 +97,21 @@ def run_training(request: TrainRequest, root: Path) -> str:
                 f"--data {request.data} lacks {', '.join(missing)}; "
                 f"`mark data-prep --collection pdf_docs --out-dir {request.data}` writes them"
             )
-    if request.config is not None or request.out_dir is not None:
-        inputs = replace(inputs, plots=root / "runs/plots")  # plots/train belongs to the DVC stage
-    if not request.confirmed:
-        return plan(inputs, settings, seed, out).as_text()
-    check_guards(settings, confirmed=True)
-    if request.config is None and request.out_dir is None:
-        dvc(["repro", "-s", "train"], root)
-        return f"{out} is up to date; `mark eval` measures it"
-    refuse_stage_output([out], root)
-    train(inputs, settings, seed, out, confirmed=True)
-    if out.resolve().parent != (root / MODELS).resolve():
-        return f"{out} is trained; move it below models/ to evaluate it, its base is looked for there"
-    return f"{out} is trained; `mark eval --model {out.name} --dataset FILE` measures it"
+    if request.of_the_stage:
+        return inputs
+    return replace(inputs, plots=root / "runs/plots")  # plots/train belongs to the DVC stage
+
+
+def _run_stage(out: Path, root: Path) -> str:
+    from mark.train.processes import processes
+
+    if processes() > 1:
+        raise ConfigError(
+            "several processes cannot each run the DVC stage; give --config FILE or --out-dir DIR, or let "
+            f"the stage start them: {LAUNCH}='torchrun --nproc_per_node {processes()}' dvc repro train"
+        )
+    dvc(["repro", "-s", "train"], root)
+    return f"{out} is up to date; `mark eval` measures it"
 
 
 def _entry_name(base: str, config: Path | None) -> str:

@@ -6,6 +6,7 @@ Values live in conf/ (composed into params.yaml), never here: no field has a def
 from __future__ import annotations
 
 from mark.config.pipeline import (
+    ChromaServer,
     Corpus,
     DataPrep,
     Eval,
@@ -13,6 +14,7 @@ from mark.config.pipeline import (
     Llm,
     Lora,
     Model,
+    PgVector,
     Reranker,
     Retrieval,
     Train,
@@ -43,6 +45,7 @@ __all__ = [
     "SETUP_MODE",
     "UNSHOWN",
     "AnySection",
+    "ChromaServer",
     "Corpus",
     "DataPrep",
     "Eval",
@@ -54,6 +57,7 @@ __all__ = [
     "Model",
     "Params",
     "Paths",
+    "PgVector",
     "Registry",
     "Reranker",
     "Retrieval",

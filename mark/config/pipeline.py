@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from mark.config.section import Fraction, Section
+from mark.config.section import Fraction, Section, plain_url, variable_name
 
 
 class Wheel(Section):
@@ -54,6 +52,36 @@ class Model(Section):
     embedder: WeightSource
 
 
+class ChromaServer(Section):
+    """A Chroma server that holds the collection instead of a folder; see docs/scale.md."""
+
+    url: str | None  # http(s)://HOST[:PORT]; null = the folder ingest.chroma_path
+    token_env: str | None  # NAME of the environment variable with its token; null = none is sent
+
+    @field_validator("url")
+    @classmethod
+    def _is_plain(cls, value: str | None) -> str | None:
+        return plain_url(value, ("http", "https"), "a token is named by token_env") if value else None
+
+    @field_validator("token_env")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        return value if value is None else variable_name(value)
+
+
+class PgVector(Section):
+    """PostgreSQL with the extension pgvector; see docs/scale.md."""
+
+    url: str | None  # store=pgvector: postgresql://USER@HOST[:PORT]/DATABASE; PGPASSWORD holds the password
+    index: Literal["hnsw", "none"]  # none: exact search
+
+    @field_validator("url")
+    @classmethod
+    def _is_plain(cls, value: str | None) -> str | None:
+        secret = "the password is PGPASSWORD's or ~/.pgpass's"
+        return plain_url(value, ("postgresql",), secret, user=True) if value else None
+
+
 class Ingest(Section):
     source: Literal["pdf", "collection"]
     input: Literal["data/raw", "data/collection.jsonl"]  # the dependency in dvc.yaml
@@ -72,11 +100,16 @@ class Ingest(Section):
     ocr_max_chars: int = Field(ge=0)  # fewer over a printed image are a stamp, not the page's text
     embed_batch: int = Field(ge=1)  # chunks a forward pass
     cache_mb: int = Field(ge=0)  # of finished documents in .cache/ingest, oldest use out first; 0 = no cache
+    store: Literal["chroma", "pgvector"]  # of the derived collection
     chroma_path: str  # folder of the derived vector store
     collection: str = Field(min_length=3)  # its name
+    chroma: ChromaServer
+    pgvector: PgVector
 
     @model_validator(mode="after")
     def _input_fits(self) -> Ingest:
+        if self.store == "pgvector" and self.pgvector.url is None:
+            raise ValueError("store=pgvector needs pgvector.url")
         wanted = {"pdf": "data/raw", "collection": "data/collection.jsonl"}[self.source]
         if self.input != wanted:
             raise ValueError(
@@ -133,29 +166,14 @@ class Llm(Section):
     @field_validator("api_key_env")
     @classmethod
     def _is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", value):
-            raise ValueError(
-                "allowed: the NAME of an environment variable in capitals, e.g. OPENAI_API_KEY, or null; "
-                "a key itself never stands in conf/"
-            )
-        return value
+        return value if value is None else variable_name(value)
 
     @field_validator("base_url")
     @classmethod
     def _is_plain(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value)
-            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            plain = False
-        if not plain or parts.username is not None or parts.query or parts.fragment:
-            raise ValueError(
-                "allowed: http(s)://HOST[:PORT]/PATH without user, password or query; "
-                "a key is named by api_key_env"
-            )
-        return value
+        return (
+            value if value is None else plain_url(value, ("http", "https"), "a key is named by api_key_env")
+        )
 
     @model_validator(mode="after")
     def _needs(self) -> Llm:
@@ -220,8 +238,16 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
     length_grouping: bool
     packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
+    # Of the frozen base; nf4 = 4 bits (QLoRA), needs CUDA. Entries that were trained without lack the key.
+    quantization: Literal["none", "nf4"] = "none"
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records, and hashes of them, are those from before the key was there."""
+        values: dict[str, Any] = plain(self)
+        return {k: v for k, v in values.items() if (k, v) != ("quantization", "none")}
 
 
 class Eval(Section):

@@ -22,7 +22,7 @@ from mark.config.section import PARAMS, Section
 from mark.config.serve import Registry, Serve
 from mark.errors import ConfigError
 
-UNSHOWN = {"api_key_env", "base_url"}  # a key may have been written there by mistake
+UNSHOWN = {"api_key_env", "base_url", "token_env", "url"}  # a key may have been written there by mistake
 
 
 class Paths(Section):

@@ -37,9 +37,14 @@ log = logging.getLogger(__name__)
 _MAGIC = "mark-ingest-cache-1"
 _STALE_S = 3600.0  # age of a temporary file that no process can still be writing
 # Settings that cannot change a document's pages and chunks; a new setting counts until it is named here.
-_WITHOUT_EFFECT = {"input", "workers", "embed_batch", "chroma_path", "collection", "cache_mb"}
+_WITHOUT_EFFECT = {
+    "input", "workers", "embed_batch", "chroma_path", "collection", "cache_mb", "store", "chroma", "pgvector",
+}  # fmt: skip
 # Modules that work on what the others made.
-_AFTERWARDS = {"cache.py", "embed.py", "index.py", "outputs.py", "progress.py", "vector_store.py"}
+_AFTERWARDS = {
+    "cache.py", "chroma_server.py", "embed.py", "index.py", "outputs.py", "pgvector.py", "progress.py",
+    "stores.py", "vector_store.py",
+}  # fmt: skip
 _PACKAGES = ("pypdfium2", "pypdf", "docling", "ocrmypdf", "numpy", "tokenizers", "transformers", "torch")
 _TOOLS = ("ocrmypdf", "tesseract")  # their presence decides what becomes of a scan
 

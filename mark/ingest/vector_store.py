@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mark.errors import DataError
-from mark.files import read_jsonl, write_jsonl
+from mark.files import iter_jsonl, read_jsonl, write_jsonl
 from mark.ingest.index import DATABASE, KEY, collection_keys
+from mark.models.faults import first_line
 from mark.records import Chunk
 
-_UNFINISHED = "unfinished"  # as key while building: ours, and to be rebuilt
+UNFINISHED = "unfinished"  # as key while building: ours, and to be rebuilt
 _PROBES = 64  # rows, spread evenly, that must find themselves
 _SAME = 1e-3  # cosine distance of a vector to itself, rounding included
 _PAGE = 1000  # rows read or written at once
@@ -24,11 +28,18 @@ _PAUSE_S = 5.0  # between two lines about progress
 _shared: dict[str, tuple[tuple[int, int], Any]] = {}  # folder -> its identity when opened, the client
 
 
-def open_store(location: str) -> Any:
+def open_store(location: str, token: str | None = None) -> Any:
     """A Chroma client for a folder or the URL of a server, without telemetry.
 
     A process has one client for a folder. Chroma itself goes on with the deleted files of a folder
     that was swapped, so a client that was opened before a swap is closed and another one opened.
+
+    Args:
+        location: The folder or the URL.
+        token: What a server is shown as bearer.
+
+    Raises:
+        DataError: A server does not answer, or not as Chroma does.
     """
     import chromadb
     from chromadb.config import Settings
@@ -40,7 +51,16 @@ def open_store(location: str) -> Any:
         url = urlsplit(location)
         secure = url.scheme == "https"
         port = url.port or (443 if secure else 8000)
-        return chromadb.HttpClient(host=url.hostname or "localhost", port=port, ssl=secure, settings=settings)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            return chromadb.HttpClient(
+                host=url.hostname or "localhost", port=port, ssl=secure, headers=headers, settings=settings
+            )
+        except Exception as fault:  # bare exceptions of several packages
+            raise DataError(
+                f"no Chroma server answers at {location} ({first_line(fault)}); start it with `chroma run "
+                "--path FOLDER --host HOST --port PORT`, or set ingest.chroma.url to null"
+            ) from fault
     seen = _shared.get(location)
     if seen is not None:
         if seen[0] == _identity(Path(location)):
@@ -122,28 +142,68 @@ def build(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> N
     client = open_store(chroma)
     if name in [collection.name for collection in client.list_collections()]:
         client.delete_collection(name)
+    fill(client, name, RowFiles(chunks, embeddings), _say).modify(metadata={KEY: key})
+
+
+def fill(
+    client: Any, name: str, rows: RowFiles, tell: Callable[[str], None], more: Mapping[str, int] | None = None
+) -> Any:
+    """A new collection with all rows, whose key says that it is unfinished.
+
+    Args:
+        client: Of a folder or a server.
+        name: Of the collection.
+        rows: What goes in.
+        tell: Told how far it is.
+        more: Other metadata of the collection.
+    """
     collection = client.create_collection(
         name,
         embedding_function=None,
-        metadata={KEY: _UNFINISHED},
+        metadata={KEY: UNFINISHED, **(more or {})},
         configuration={"hnsw": {"space": "cosine"}},
     )
-    rows, vectors = _rows(chunks, embeddings)
-    batch = min(client.get_max_batch_size(), _PAGE)
-    told = time.monotonic()
-    for start in range(0, len(rows), batch):
-        if time.monotonic() - told > _PAUSE_S:
-            told = time.monotonic()
-            sys.stdout.write(f"{start} of {len(rows)} rows written\n")
-            sys.stdout.flush()
-        part = rows[start : start + batch]
+    for part, vectors in rows.batches(min(client.get_max_batch_size(), _PAGE), tell):
         collection.add(
             ids=[row.chunk_id for row in part],
-            embeddings=vectors[start : start + batch],
+            embeddings=vectors,
             documents=[row.text for row in part],
             metadatas=[_metadata(row) for row in part],
         )
-    collection.modify(metadata={KEY: key})
+    return collection
+
+
+@dataclass(frozen=True)
+class RowFiles:
+    """Chunks and their vectors, row by row of two files."""
+
+    chunks: Path
+    embeddings: Path
+
+    def batches(
+        self, size: int, tell: Callable[[str], None]
+    ) -> Iterator[tuple[list[Chunk], NDArray[np.float32]]]:
+        """The rows with their vectors, so many at once and never all.
+
+        Args:
+            size: Rows at once.
+            tell: Told every few seconds how far it is.
+        """
+        vectors = np.load(self.embeddings, mmap_mode="r", allow_pickle=False)
+        rows = iter_jsonl(self.chunks, Chunk)
+        done, told = 0, time.monotonic()
+        while part := list(islice(rows, size)):
+            yield part, np.array(vectors[done : done + len(part)])
+            done += len(part)
+            if time.monotonic() - told > _PAUSE_S:
+                told = time.monotonic()
+                tell(f"{done} of {len(vectors)} rows written")
+
+
+def _say(line: str) -> None:
+    """To the process that started this one."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def verify(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> None:
@@ -155,6 +215,15 @@ def verify(chroma: str, name: str, key: str, chunks: Path, embeddings: Path) -> 
     collection = open_store(chroma).get_collection(name, embedding_function=None)
     if (collection.metadata or {}).get(KEY) != key:
         raise DataError("the collection has another index key")
+    verify_rows(collection, chunks, embeddings)
+
+
+def verify_rows(collection: Any, chunks: Path, embeddings: Path) -> None:
+    """Read a collection back: all ids, and vectors that are stored and find themselves.
+
+    Raises:
+        DataError: Something is not as written.
+    """
     rows, vectors = _rows(chunks, embeddings)
     stored = _ids(collection)
     if sorted(stored) != sorted(row.chunk_id for row in rows):

@@ -17,6 +17,7 @@ from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.quiet import quiet_progress
 from mark.models.source_file import base_sha256, read_source
 from mark.models.special_ids import set_special_ids
+from mark.models.storage import WHOLE, Storage
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def load_base(
-    folder: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    storage: Storage = WHOLE,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer, in evaluation mode.
 
@@ -37,22 +41,27 @@ def load_base(
         folder: A folder of `fetch_model`.
         dtype: Of the weights in memory.
         device: `cpu`, `cuda`, `cuda:0`, ...
+        storage: How the weights are held.
 
     Returns:
         Model and tokenizer; padding side left, pad and EOS ids set on both.
 
     Raises:
         ModelError: The folder is missing, no model, incomplete or damaged.
+        MarkError: This machine cannot hold the weights so.
     """
     from transformers import AutoModelForCausalLM
+
+    storage.check(torch.device(device))
 
     _need_folder(folder)
     tokenizer = load_tokenizer(folder)
     try:
         with quiet_progress():
             model, info = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+                **storage.arguments(dtype, torch.device(device)),
+            )  # fmt: skip
     except LOAD_FAULTS as fault:
         raise _unreadable(folder, fault) from None
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -63,7 +72,7 @@ def load_base(
         from mark.models.scan import install
 
         install()
-    return model.to(device).eval(), tokenizer
+    return (model if storage.placed else model.to(device)).eval(), tokenizer
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -13,12 +13,13 @@ from mark.errors import MarkError
 from mark.evaluation.inputs import with_contexts
 from mark.evaluation.questions import Question
 from mark.files import CHUNKS, EMBEDDER, PAGES, iter_jsonl
-from mark.ingest.index import build_collection, read_embeddings, read_index
+from mark.ingest.index import read_embeddings, read_index
+from mark.ingest.stores import bring_up_to_date
 from mark.pipeline.pages import PageTexts
 from mark.records import Page
 from mark.retrieval import Retriever
-from mark.retrieval.dense import ChromaSearch
-from mark.retrieval.serving import open_chroma
+from mark.retrieval.dense import StoredSearch
+from mark.retrieval.serving import open_search
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Documents:
         data = root / CHUNKS.parent
         index = read_index(data)
         read_embeddings(data, index)  # no collection is built from files that do not belong together
-        collection = _collection(data, root / ingest.chroma_path, ingest.collection, search)
+        collection = None if search == "exact" else _collection(data, ingest, root)
         retriever = Retriever.open(data, root / EMBEDDER, retrieval, collection)
         return cls(root, index.key, retriever, PageTexts(iter_jsonl(root / PAGES, Page)))
 
@@ -91,15 +92,11 @@ def _question(number: int, text: str) -> Question:
     )
 
 
-def _collection(
-    data: Path, chroma: Path, name: str, search: Literal["chroma", "exact"]
-) -> ChromaSearch | None:
+def _collection(data: Path, ingest: Ingest, root: Path) -> StoredSearch | None:
     """The derived collection, rebuilt where it belongs to other chunks; None = search exactly."""
-    if search == "exact":
-        return None
     try:
-        build_collection(data, chroma, name)
-        return open_chroma(data, chroma, name)
+        bring_up_to_date(data, ingest, root)
+        return open_search(data, ingest, root)
     except (MarkError, OSError) as fault:
-        log.warning("searching without Chroma: %s", fault)
+        log.warning("searching without %s: %s", "Chroma" if ingest.store == "chroma" else "PostgreSQL", fault)
         return None

@@ -1,6 +1,6 @@
-"""Search by vectors: exact for the stages, Chroma for serving. Both give the same cosines.
+"""Search by vectors: exact for the stages, a store for serving. Both give the same cosines.
 
-Chroma only proposes candidates; their cosines are computed from the vectors that it stores, so that
+A store only proposes candidates; their cosines are computed from the vectors that it holds, so that
 the two differ in nothing but candidates that its approximate index misses.
 """
 
@@ -16,7 +16,7 @@ from mark.errors import DataError
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_OVERFETCH = 8  # candidates asked of Chroma for each that is needed: its index looks wider and misses fewer
+_OVERFETCH = 8  # candidates asked of a store for each that is needed: its index looks wider and misses fewer
 _DIGITS = 6  # of a cosine; the shape of a batch must not decide between equals
 
 
@@ -67,27 +67,51 @@ class ExactSearch:
         return self._vectors[list(rows)]
 
 
-class ChromaSearch:
-    """Asks the derived Chroma collection."""
+class StoredVectors(Protocol):
+    """Rows of a store outside this process, by chunk id."""
 
-    def __init__(self, collection: Any, chunk_ids: Sequence[str]) -> None:
-        """Read from a collection.
+    def count(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def nearest(
+        self, vectors: Floats, count: int, ids: Sequence[str] | None
+    ) -> list[tuple[list[str], Floats]]:
+        """The rows nearest to each vector, best first.
 
         Args:
-            collection: An open Chroma collection whose ids are those of the chunks.
+            vectors: float32 [questions, dimension], unit rows.
+            count: Rows a question, at most.
+            ids: Only among these; None = all.
+
+        Returns:
+            For each question ids and their vectors as stored, float32 [rows, dimension].
+        """
+        ...
+
+    def vectors(self, ids: Sequence[str]) -> Floats:
+        """Given rows' vectors in the order of `ids`, float32 [rows, dimension]."""
+        ...
+
+
+class StoredSearch:
+    """Asks a store for candidates and computes their cosines."""
+
+    def __init__(self, store: StoredVectors, chunk_ids: Sequence[str]) -> None:
+        """Read from a store.
+
+        Args:
+            store: Its ids are those of the chunks.
             chunk_ids: The chunks' ids in the retriever's order.
 
         Raises:
-            DataError: The collection holds another number of rows.
+            DataError: The store holds another number of rows.
         """
-        self._collection = collection
+        self._store = store
         self._ids = list(chunk_ids)
         self._row = {chunk_id: row for row, chunk_id in enumerate(self._ids)}
-        if (count := collection.count()) != len(self._ids):
-            raise DataError(
-                f"collection {collection.name} holds {count} rows, chunks.jsonl {len(self._ids)}; "
-                "run `mark ingest`"
-            )
+        if (count := store.count()) != len(self._ids):
+            raise DataError(f"{store} holds {count} rows, chunks.jsonl {len(self._ids)}; run `mark ingest`")
 
     def scores(self, vectors: Floats, depth: int, barred: Sequence[Mask | None]) -> list[Floats]:
         """See `DenseSearch`."""
@@ -106,19 +130,54 @@ class ChromaSearch:
     ) -> None:
         """Fill in the cosines of the nearest `depth` chunks of some questions."""
         wide = min(_OVERFETCH * depth, len(ids or self._ids))
-        answer = self._collection.query(
-            query_embeddings=vectors[questions], n_results=wide, ids=ids, include=["embeddings"]
-        )
-        for i, near, stored in zip(questions, answer["ids"], answer["embeddings"], strict=True):
+        answers = self._store.nearest(vectors[questions], wide, ids)
+        for i, (near, stored) in zip(questions, answers, strict=True):
             rows = [self._row[chunk_id] for chunk_id in near]
-            found[i][rows] = np.round(_floats(stored) @ vectors[i], _DIGITS)
+            found[i][rows] = np.round(stored @ vectors[i], _DIGITS)
 
     def stored(self, rows: Sequence[int]) -> Floats:
         """See `DenseSearch`."""
-        ids = [self._ids[row] for row in rows]
-        answer = self._collection.get(ids=ids, include=["embeddings"])
+        return self._store.vectors([self._ids[row] for row in rows])
+
+
+class ChromaVectors:
+    """The derived Chroma collection, in a folder or on a server; see `StoredVectors`."""
+
+    def __init__(self, collection: Any) -> None:
+        """Read from an open collection."""
+        self._collection = collection
+
+    def __str__(self) -> str:
+        return f"collection {self._collection.name}"
+
+    def count(self) -> int:
+        """See `StoredVectors`."""
+        return int(self._ask("count"))
+
+    def nearest(
+        self, vectors: Floats, count: int, ids: Sequence[str] | None
+    ) -> list[tuple[list[str], Floats]]:
+        """See `StoredVectors`."""
+        answer = self._ask(
+            "query", query_embeddings=vectors, n_results=count, ids=ids, include=["embeddings"]
+        )
+        return [
+            (list(near), _floats(stored))
+            for near, stored in zip(answer["ids"], answer["embeddings"], strict=True)
+        ]
+
+    def vectors(self, ids: Sequence[str]) -> Floats:
+        """See `StoredVectors`."""
+        answer = self._ask("get", ids=list(ids), include=["embeddings"])
         place = {chunk_id: i for i, chunk_id in enumerate(answer["ids"])}
         return _floats(answer["embeddings"])[[place[chunk_id] for chunk_id in ids]]
+
+    def _ask(self, method: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._collection, method)(**arguments)
+        except Exception as fault:  # chromadb's, httpx's and others
+            lines = str(fault).strip().splitlines() or [type(fault).__name__]
+            raise DataError(f"{self} cannot be searched ({lines[0]}); run `mark ingest`") from fault
 
 
 def _floats(vectors: Any) -> Floats:

@@ -23,7 +23,8 @@ from mark.rlhf.schedule import Steps
 from mark.rlhf.trainers import Setup, build_trainer
 from mark.rlhf.validation import Validation
 from mark.seeding import seed_everything
-from mark.train.data import encode
+from mark.train.data import encode, lengths
+from mark.train.sampler import EpochSampler
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 from mark.train.workload import prepare
 
@@ -114,13 +115,14 @@ class Arms:
             }
         )
         size, accumulation = self.settings.batch_size, self.settings.gradient_accumulation_steps
-        schedule = Schedule(
-            size, accumulation, self.steps.steps, max(1, len(rows) // (size * accumulation)), self.steps.every
-        )
+        group = size * accumulation
+        per_epoch = max(1, len(rows) // group)
+        schedule = Schedule(group, size, self.steps.steps, per_epoch, self.steps.every)
         arguments = training_arguments(settings, schedule, self.seed, folder, self.bf16, self.device)
         arguments.save_total_limit = None  # the best one is known at the end
         collator = prepare(model, tokenizer, settings, self.device)
-        trainer = AnswerTrainer(model, arguments, rows, rows.select([]), collator, settings.length_grouping)
+        order = EpochSampler(lengths(rows), group, self.seed, settings.length_grouping)
+        trainer = AnswerTrainer(model, arguments, rows, rows.select([]), collator, order)
         return self._fit(trainer, model, tokenizer, "sft continued")
 
     def _fit(

@@ -10,6 +10,7 @@ import torch
 from mark.config import Lora
 from mark.errors import ConfigError
 from mark.models.loading import load_base
+from mark.models.storage import WHOLE, Storage
 from mark.models.targets import lora_targets
 from mark.seeding import derived_seed
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build_model(
-    base_folder: Path, lora: Lora, seed: int, device: torch.device, bf16: bool
+    base_folder: Path, lora: Lora, seed: int, device: torch.device, bf16: bool, storage: Storage = WHOLE
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load the base and add an adapter whose start depends on the seed alone.
 
@@ -29,6 +30,8 @@ def build_model(
         seed: Of the run.
         device: Where it trains.
         bf16: Matrix products will run in bfloat16.
+        storage: How the base's weights are held; in 4 bits or in shards they are bfloat16 as a whole where
+            `bf16` is set, so the residual stream is too.
 
     Returns:
         The model in training mode (adapter float32 and trainable, all else frozen) and the tokenizer.
@@ -39,7 +42,8 @@ def build_model(
     """
     from peft import LoraConfig, get_peft_model
 
-    model, tokenizer = load_base(base_folder, torch.float32, device)
+    low = bf16 and storage != WHOLE
+    model, tokenizer = load_base(base_folder, torch.bfloat16 if low else torch.float32, device, storage)
     wanted = lora.target_modules
     targets = lora_targets(str(model.config.model_type)) if wanted == "auto" else list(wanted)
     config = LoraConfig(
@@ -56,7 +60,7 @@ def build_model(
         raise ConfigError(
             f"train.lora.target_modules: {targets} found; {str(fault).splitlines()[0]}"
         ) from None
-    if bf16:
+    if bf16 and not low:
         _store_frozen_bf16(tuned)
     return tuned.train(), tokenizer
 

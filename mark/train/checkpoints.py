@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from mark.errors import MarkError
 from mark.files import sha256_file, write_json
-from mark.train.hardware import rank
+from mark.train.processes import rank
 
 COMPLETE = "COMPLETE.json"
 log = logging.getLogger(__name__)

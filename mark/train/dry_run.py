@@ -11,10 +11,12 @@ from mark.models.quiet import quiet_progress
 from mark.train.data import lengths
 from mark.train.guard import check_guards
 from mark.train.hardware import free_memory_bytes, peak_memory
-from mark.train.inputs import TrainInputs
+from mark.train.inputs import TrainInputs, run_key
 from mark.train.plan import Plan, disk_bytes, output_places
-from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
-from mark.train.workload import Workload, fitting_schedule, load_workload, typical_timing
+from mark.train.processes import processes
+from mark.train.together import joined
+from mark.train.trainer import Schedule
+from mark.train.workload import fitting_schedule, load_workload, typical_timing
 
 
 def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
@@ -22,17 +24,19 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
     guard = _guard_sentence(settings)
     if settings.max_steps == 0 or (settings.epochs == 0 and settings.max_steps < 0):
         settings = settings.model_copy(update={"epochs": 1.0, "max_steps": -1})
-    with quiet_progress(), TemporaryDirectory() as scratch:
+    key = run_key(inputs, settings, seed) if processes() > 1 else ""
+    with quiet_progress(), TemporaryDirectory() as scratch, joined(key):
         free = free_memory_bytes()
         work = load_workload(inputs, settings, seed)
-        asked = Schedule.of(settings, len(work.train_rows))
+        asked = Schedule.of(settings, len(work.train_rows), processes())
         schedule, one_row, one_timing = fitting_schedule(work, asked)
-        _load_trainer(work, settings, schedule, seed, Path(scratch))
+        work.trainer(settings, schedule, seed, Path(scratch))  # whatever it refuses is refused now
         with peak_memory(work.device) as peak:
             timing = typical_timing(work, schedule, one_timing)
     real, computed = work.run_tokens(schedule, seed, settings.length_grouping)
     seconds_a_token = timing.total_s / timing.tokens
     validation = sum(lengths(work.val_rows)) * schedule.validations
+    seconds = real * seconds_a_token + validation * timing.forward_s / timing.tokens
     trainable, total = work.model.get_nb_trainable_parameters()
     return Plan(
         entry=out.name,
@@ -41,6 +45,7 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         precision="bf16" if work.bf16 else "fp32",
         trainable_parameters=trainable,
         total_parameters=total,
+        processes=schedule.processes,
         examples=len(work.train_rows),
         validation_examples=len(work.val_rows),
         tokens=real,
@@ -49,7 +54,7 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         micro_batch=schedule.micro_batch,
         accumulation=schedule.accumulation,
         asked_micro_batch=asked.micro_batch,
-        seconds=real * seconds_a_token + validation * timing.forward_s / timing.tokens,
+        seconds=seconds / schedule.processes,
         tokens_per_s=1 / seconds_a_token,
         peak_memory_mb=max(peak.peak, one_row.before + one_row.grown * schedule.micro_batch) >> 20,
         free_memory_mb=free >> 20,
@@ -57,13 +62,6 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         outputs=output_places(out, inputs.plots, inputs.logs, inputs.checkpoints),
         guard=guard,
     )
-
-
-def _load_trainer(work: Workload, settings: Train, schedule: Schedule, seed: int, folder: Path) -> None:
-    """Build the trainer as a run would, so that whatever it refuses is refused now."""
-    arguments = training_arguments(settings, schedule, seed, folder, work.bf16, work.device)
-    by_length = settings.length_grouping
-    AnswerTrainer(work.model, arguments, work.train_rows, work.val_rows, work.collator, by_length)
 
 
 def _guard_sentence(settings: Train) -> str | None:

@@ -6,6 +6,7 @@ import os
 
 from mark.config import SETUP_MODE, Rlhf, Train, setup_mode
 from mark.errors import GuardError
+from mark.train.processes import processes
 
 
 def check_guards(settings: Train | Rlhf, confirmed: bool) -> None:
@@ -19,6 +20,8 @@ def check_guards(settings: Train | Rlhf, confirmed: bool) -> None:
         GuardError: One sentence that names the setting to change.
     """
     section, what = ("rlhf", "RLHF") if isinstance(settings, Rlhf) else ("train", "Training")
+    if section == "rlhf" and processes() > 1:
+        raise GuardError("RLHF trains in one process; start it without torchrun or `accelerate launch`.")
     if setup_mode():
         raise GuardError(
             f"{what} is blocked because {SETUP_MODE}={os.environ[SETUP_MODE]}; unset it to train."

@@ -32,16 +32,6 @@ _CGROUPS = (
 _SAMPLE_S = 0.005
 
 
-def rank() -> int:
-    """This process's number among those that train together (torchrun), 0 where it is alone."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def processes() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def training_device() -> torch.device:
     """The GPU where there is one (this process's own under torchrun), else the CPU."""
     if not torch.cuda.is_available():

@@ -20,12 +20,13 @@ class Plan:
     precision: str
     trainable_parameters: int
     total_parameters: int
+    processes: int
     examples: int
     validation_examples: int
     tokens: int  # of the rows of all steps
     computed_tokens: int  # that the model reads: padding counted, shared beginnings once
     steps: int
-    micro_batch: int
+    micro_batch: int  # of one process
     accumulation: int
     asked_micro_batch: int
     seconds: float  # estimated from a timed micro-step
@@ -40,12 +41,14 @@ class Plan:
         """For the terminal."""
         share = 100 * self.trainable_parameters / self.total_parameters
         batch = f"{self.micro_batch} x {self.accumulation} accumulated"
+        if self.processes > 1:
+            batch += f" in each of {self.processes} processes"
         if self.micro_batch < self.asked_micro_batch:
             batch += f" (train.batch_size {self.asked_micro_batch} does not fit into memory)"
         speed = f"{self.tokens_per_s:.0f} tokens/s in a timed micro-step"
         rows = [
             ("entry", f"{self.entry} (LoRA on models/base/{self.base})"),
-            ("device", f"{self.device}, {self.precision}"),
+            ("device", f"{self.device}, {self.precision}{self._company()}"),
             ("trainable", f"{self.trainable_parameters:,} of {self.total_parameters:,} ({share:.2f} %)"),
             ("examples", f"{self.examples:,} to train, {self.validation_examples:,} to validate"),
             ("tokens", f"{self.tokens:,} over all steps, {self._reading()}"),
@@ -59,6 +62,10 @@ class Plan:
         lines = [f"  {name:<{width}}  {text}" for name, text in rows]
         head = "Training plan (dry run: nothing was trained or written)"
         return "\n".join([head, *lines, self.guard or "Add --confirm-run to train."])
+
+    def _company(self) -> str:
+        """How many processes train together."""
+        return f", {self.processes} processes" if self.processes > 1 else ""
 
     def _reading(self) -> str:
         """How many tokens the model reads for them."""

@@ -21,8 +21,7 @@ from mark.files import write_json
 from mark.models.quiet import quiet_progress
 from mark.models.source_file import Source, base_sha256, read_source
 from mark.models.sources import verify_model
-from mark.seeding import seed_everything
-from mark.train.adapter import build_model
+from mark.seeding import derived_seed, seed_everything
 from mark.train.callbacks import (
     Meter,
     ProgressCallback,
@@ -33,11 +32,12 @@ from mark.train.callbacks import (
 from mark.train.checkpoints import locked, newest_complete, step_of
 from mark.train.data import lengths, memory_mapped
 from mark.train.entry import Entry, TrainResult, write_entry
-from mark.train.hardware import processes, rank
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
-from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
-from mark.train.workload import Workload, fitting_schedule, load_workload, prepare, run_tokens
+from mark.train.processes import processes, rank
+from mark.train.together import agreed, check_shared, joined, meet
+from mark.train.trainer import AnswerTrainer, Schedule
+from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +45,15 @@ log = logging.getLogger(__name__)
 def run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> TrainResult:
     """Train and write the entry; the guards have been passed. See `mark.train.train`."""
     started = time.monotonic()
-    folder = inputs.checkpoints / run_key(inputs, settings, seed)[:16]
-    with locked(folder), quiet_progress():
+    key = run_key(inputs, settings, seed)
+    folder = inputs.checkpoints / key[:16]
+    with locked(folder), quiet_progress(), joined(key):
+        check_shared(folder)
         try:
             result = _Run(inputs, settings, seed, out, folder).execute(started)
         except torch.OutOfMemoryError:
-            raise _out_of_memory(settings) from None
+            raise _out_of_memory(settings, 1) from None
+        meet()
         if rank() == 0:
             shutil.rmtree(folder)
     return result
@@ -80,6 +83,12 @@ class _Run:
         schedule, _, _ = fitting_schedule(work, asked)
         if schedule != asked:
             log.warning(_smaller("train.batch_size does not fit into memory", asked, schedule))
+        if schedule.group < schedule.processes:
+            log.warning(
+                "an optimiser step has %d examples for %d processes, some have none; raise train.batch_size",
+                schedule.group,
+                schedule.processes,
+            )
         seed_everything(self.seed)
         state, meter = self._train(work, schedule)
         entry = self._entry(source, state, len(work.train_rows), trainable, work.bf16)
@@ -94,40 +103,36 @@ class _Run:
                 return self._attempt(work, schedule)
             except torch.OutOfMemoryError:
                 smaller = schedule.halved()
-            if smaller is None:
-                raise _out_of_memory(self.settings)
+            if smaller is None or schedule.processes > 1:  # the others have not run out and wait for this one
+                raise _out_of_memory(self.settings, schedule.micro_batch)
             log.warning(_smaller("out of GPU memory", schedule, smaller))
             schedule = smaller
             del work.model
             gc.collect()
             if work.device.type == "cuda":
                 torch.cuda.empty_cache()
-            work.model, _ = build_model(
-                self.inputs.base_folder, self.settings.lora, self.seed, work.device, work.bf16
-            )
-            work.collator = prepare(work.model, work.tokenizer, self.settings, work.device)
+            work.rebuild(self.inputs, self.settings, self.seed)
 
     def _attempt(self, work: Workload, schedule: Schedule) -> tuple[TrainerState, Meter]:
-        newest = newest_complete(self.folder)
-        if newest is not None and step_of(newest) >= schedule.steps:
+        found = newest_complete(self.folder) if rank() == 0 else None
+        step = agreed(0 if found is None else step_of(found))
+        newest = self.folder / f"checkpoint-{step}" if step else None
+        if newest is not None and step >= schedule.steps:
             return TrainerState.load_from_json(str(newest / "trainer_state.json")), Meter()
         if newest is not None:
-            log.info("going on from step %d of %d", step_of(newest), schedule.steps)
-        trainer = self._trainer(work, schedule, 0 if newest is None else step_of(newest))
+            log.info("going on from step %d of %d", step, schedule.steps)
+        trainer = self._trainer(work, schedule, step)
+        if schedule.processes > 1:  # each draws its own dropout
+            torch.manual_seed(derived_seed(self.seed, "process", str(rank())))
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         return trainer.state, trainer.meter
 
     def _trainer(self, work: Workload, schedule: Schedule, first_step: int) -> AnswerTrainer:
-        arguments = training_arguments(
-            self.settings, schedule, self.seed, self.folder, work.bf16, work.device
-        )
+        trainer = work.trainer(self.settings, schedule, self.seed, self.folder)
         by_length = self.settings.length_grouping
-        trainer = AnswerTrainer(
-            work.model, arguments, work.train_rows, work.val_rows, work.collator, by_length
-        )
         tokens, _ = run_tokens(lengths(work.train_rows), None, schedule, self.seed, by_length)
         validations = schedule.validations if len(work.val_rows) else 0
-        trainer.add_callback(ProgressCallback(trainer.meter, tokens, validations))
+        trainer.add_callback(ProgressCallback(trainer.meter, tokens // schedule.processes, validations))
         if rank() == 0:
             for callback in self._reports(first_step):
                 trainer.add_callback(callback)
@@ -179,7 +184,12 @@ class _Run:
             )
 
 
-def _out_of_memory(settings: Train) -> MarkError:
+def _out_of_memory(settings: Train, micro_batch: int) -> MarkError:
+    if micro_batch > 1:
+        return MarkError(
+            f"out of GPU memory with {micro_batch} examples at a time; lower train.batch_size and raise "
+            "train.gradient_accumulation_steps by as much"
+        )
     return MarkError(
         "out of GPU memory with one example at a time; lower train.max_seq_length "
         f"(now {settings.max_seq_length}) or train.lora.r (now {settings.lora.r})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from mark.config import Train
+from mark.models.storage import is_sharded
 from mark.train.callbacks import FlowCallback, Meter
 from mark.train.checkpoints import mark_complete
 from mark.train.collator import Collator
 from mark.train.data import lengths
 from mark.train.loss import answer_loss, find_body
+from mark.train.processes import processes, rank
 from mark.train.sampler import EpochSampler
+from mark.train.shares import IDLE, RowsAndIdle, ShareSampler
+from mark.train.together import summed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,27 +34,39 @@ _CURVE_POINTS = 500
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a run is cut into steps. `micro_batch * accumulation` never changes within a run."""
+    """How a run is cut into steps. `group` never changes within a run, nor with the processes."""
 
+    group: int  # examples an optimiser step, of all processes
     micro_batch: int  # examples a forward pass
-    accumulation: int  # forward passes an optimiser step
     steps: int  # optimiser steps of the run
     steps_per_epoch: int
     evaluate_every: int  # steps between validation losses (and checkpoints)
+    processes: int = 1
 
     @classmethod
     def of(cls, settings: Train, examples: int, processes: int = 1) -> Schedule:
         """The schedule of a train section on a number of examples."""
-        group = settings.batch_size * settings.gradient_accumulation_steps * processes
+        group = settings.batch_size * settings.gradient_accumulation_steps
         per_epoch = max(1, math.ceil(examples / group))
         steps = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * per_epoch)
         return cls(
-            micro_batch=settings.batch_size,
-            accumulation=settings.gradient_accumulation_steps,
+            group=group,
+            micro_batch=min(settings.batch_size, math.ceil(group / processes)),
             steps=steps,
             steps_per_epoch=per_epoch,
             evaluate_every=max(1, math.ceil(min(per_epoch, max(steps, 1)) / settings.evals_per_epoch)),
+            processes=processes,
         )
+
+    @property
+    def share(self) -> int:
+        """Examples an optimiser step of one process, at most."""
+        return math.ceil(self.group / self.processes)
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes an optimiser step."""
+        return math.ceil(self.share / self.micro_batch)
 
     @property
     def validations(self) -> int:
@@ -59,11 +75,9 @@ class Schedule:
 
     def halved(self) -> Schedule | None:
         """Half the micro-batch (or the next smaller divisor), more accumulation; None at one example."""
-        group = self.micro_batch * self.accumulation
-        smaller = next((size for size in range(self.micro_batch // 2, 0, -1) if group % size == 0), None)
-        if smaller is None:
-            return None
-        return Schedule(smaller, group // smaller, self.steps, self.steps_per_epoch, self.evaluate_every)
+        sizes = range(self.micro_batch // 2, 0, -1)
+        smaller = next((size for size in sizes if self.share % size == 0), None)
+        return None if smaller is None else replace(self, micro_batch=smaller)
 
 
 def training_arguments(
@@ -125,7 +139,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         train_rows: Rows of `data.encode`.
         val_rows: The same; empty = no validation.
         collator: Makes the batches.
-        by_length: Group rows of similar length.
+        order: Of the training rows; its group is one optimiser step of all processes.
     """
 
     def __init__(
@@ -135,10 +149,12 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         train_rows: Dataset,
         val_rows: Dataset,
         collator: Collator,
-        by_length: bool,
+        order: EpochSampler,
     ) -> None:
         if len(val_rows) == 0:
             arguments.eval_strategy, arguments.metric_for_best_model = "no", None
+        if is_sharded(model):
+            arguments.save_only_model = True  # transformers refuses the rest, see `_save_checkpoint`
         super().__init__(
             model=model,
             args=arguments,
@@ -148,13 +164,19 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         )
         self.body = find_body(model)
         self.meter = Meter()
-        group = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-        self.order = EpochSampler(lengths(train_rows), group, arguments.data_seed, by_length)
+        self.order = order
         self.remove_callback(PrinterCallback)
         self.add_callback(FlowCallback(self.order, arguments.learning_rate))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         return self.order
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """This process's share of the rows; accelerate would fill up the last step with rows seen before."""
+        if processes() == 1:
+            return super().get_train_dataloader()  # type: ignore[no-any-return]
+        share = ShareSampler(self.order, self.args.per_device_train_batch_size, rank(), processes())
+        return self._loader(self.train_dataset, share)
 
     def compute_loss(
         self,
@@ -184,18 +206,18 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     ) -> dict[str, float]:
         """Mean cross entropy over all answer tokens of the validation rows, whatever the batch size.
 
-        Each process reads all rows: the set is small, and padding it to a multiple of the processes
-        would count rows twice.
+        Several processes share out the batches and add up.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         started = time.monotonic()
-        total, count = 0.0, 0
+        total, count = 0.0, 0.0
         training = self.model.training
         self.model.eval()
         for batch in self._validation_batches(rows):
             with torch.no_grad(), self.accelerator.autocast():
                 loss, tokens = answer_loss(self.model, self.body, self._prepare_inputs(batch))
             total, count = total + float(loss), count + tokens
+        total, count = summed([total, count])
         self.model.train(training)
         metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
         self.meter.validation_seconds.append(time.monotonic() - started)
@@ -208,10 +230,22 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         order = sorted(range(len(rows)), key=lambda row: (-sizes[row], row))
         size = self.args.per_device_train_batch_size
         batches = [order[i : i + size] for i in range(0, len(order), size)]
-        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator)
+        while len(batches) % processes():
+            batches.append([IDLE])  # shards are exchanged in step, so each process needs as many
+        return self._loader(rows, batches[rank() :: processes()])
+
+    def _loader(self, rows: Dataset, batches: Any) -> DataLoader[Any]:
+        found: Any = rows if processes() == 1 else RowsAndIdle(rows)
+        return DataLoader(found, batch_sampler=batches, collate_fn=self.data_collator)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        if is_sharded(self.model):
+            # What is trained, and with it the optimiser's state, is whole in every process; transformers
+            # keeps to the case in which it is not.
+            folder = str(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            self._save_optimizer_and_scheduler(folder)
+            self._save_rng_state(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from mark.config import Train
 from mark.errors import DataError, MarkError
 from mark.files import read_jsonl
 from mark.models.packed_attention import attention_fits, use_packed_attention
+from mark.models.storage import Storage
 from mark.records import Example
 from mark.train.adapter import build_model
 from mark.train.callbacks import batch_tokens
@@ -23,8 +25,10 @@ from mark.train.inputs import TrainInputs
 from mark.train.lora_path import use_one_operation
 from mark.train.loss import answer_loss, find_body
 from mark.train.packing import PackedCollator, packed_tokens
-from mark.train.sampler import epoch_order
-from mark.train.trainer import Schedule
+from mark.train.processes import processes, processes_here, wants_shards
+from mark.train.sampler import EpochSampler, epoch_order
+from mark.train.together import smallest
+from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,6 +58,18 @@ class Workload:
     device: torch.device
     bf16: bool
 
+    def rebuild(self, inputs: TrainInputs, settings: Train, seed: int) -> None:
+        """The model anew, as it was before training."""
+        storage = storage_of(settings)
+        self.model, _ = build_model(inputs.base_folder, settings.lora, seed, self.device, self.bf16, storage)
+        self.collator = prepare(self.model, self.tokenizer, settings, self.device)
+
+    def trainer(self, settings: Train, schedule: Schedule, seed: int, folder: Path) -> AnswerTrainer:
+        """What trains the model; `folder` gets the checkpoints."""
+        arguments = training_arguments(settings, schedule, seed, folder, self.bf16, self.device)
+        order = EpochSampler(lengths(self.train_rows), schedule.group, seed, settings.length_grouping)
+        return AnswerTrainer(self.model, arguments, self.train_rows, self.val_rows, self.collator, order)
+
     def run_tokens(self, schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
         """See the function of this name."""
         rows = self.train_rows if isinstance(self.collator, PackedCollator) else None
@@ -75,10 +91,17 @@ def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
     chunks = inputs.passages()
     device = training_device()
     bf16 = wants_bf16(settings.precision, device)
-    model, tokenizer = build_model(inputs.base_folder, settings.lora, seed, device, bf16)
+    model, tokenizer = build_model(
+        inputs.base_folder, settings.lora, seed, device, bf16, storage_of(settings)
+    )
     rows = [encode(part, chunks, tokenizer, settings.max_seq_length) for part in (train, val)]
     collator = prepare(model, tokenizer, settings, device)
     return Workload(model, tokenizer, rows[0], rows[1], collator, device, bf16)
+
+
+def storage_of(settings: Train) -> Storage:
+    """How training holds the base: in 4 bits as `train.quantization` says, in shards as the launch does."""
+    return Storage(four_bit=settings.quantization == "nf4", shards=processes() if wants_shards() else 1)
 
 
 def prepare(
@@ -152,13 +175,13 @@ def fitting_schedule(work: Workload, schedule: Schedule) -> tuple[Schedule, Peak
         _refuse_unless(short.grown * sizes[longest] // _WARM_UP_TOKENS // 2, sizes[longest])
     with peak_memory(work.device) as one:
         timing = micro_step(work, [longest])
-    while on_cpu and one.grown * schedule.micro_batch > free_memory_bytes() * _MARGIN:
+    while on_cpu and one.grown * schedule.micro_batch * processes_here() > free_memory_bytes() * _MARGIN:
         smaller = schedule.halved()
         if smaller is None:
             _refuse_unless(one.grown, sizes[longest])
             break
         schedule = smaller
-    return schedule, one, timing
+    return replace(schedule, micro_batch=smallest(schedule.micro_batch)), one, timing
 
 
 def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timing:
@@ -185,7 +208,7 @@ def run_tokens(
         seed: Of the order.
         by_length: As `EpochSampler`.
     """
-    group = schedule.micro_batch * schedule.accumulation
+    group = schedule.group
     real = computed = step = epoch = 0
     while step < schedule.steps:
         order = epoch_order(sizes, group, seed + epoch, by_length)

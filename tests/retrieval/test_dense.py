@@ -12,7 +12,7 @@ from mark.ingest import ingest_pdfs
 from mark.ingest.index import build_collection
 from mark.ingest.vector_store import open_store
 from mark.retrieval import Retriever
-from mark.retrieval.dense import ChromaSearch, ExactSearch, cosines_with
+from mark.retrieval.dense import ChromaVectors, ExactSearch, StoredSearch, cosines_with
 from mark.retrieval.serving import open_chroma
 from tests.retrieval.test_retriever import ingest_settings, settings
 
@@ -65,7 +65,7 @@ def test_an_approximate_index_agrees_with_exact_search_on_thousands(tmp_path: Pa
     questions = vectors[::60] + 0.1 * rng.normal(size=(50, 32)).astype(np.float32)
     questions /= np.linalg.norm(questions, axis=1, keepdims=True)
     nearest = [np.argsort(-row)[:10].tolist() for row in questions @ vectors.T]
-    served = ChromaSearch(collection, ids).scores(questions, 10, [None] * 50)
+    served = StoredSearch(ChromaVectors(collection), ids).scores(questions, 10, [None] * 50)
     found = [np.argsort(-row)[:10].tolist() for row in served]
     assert all(np.isinf(row).any() for row in served)  # it did not look at everything
     assert sum(one == two for one, two in zip(nearest, found, strict=True)) >= 48
