@@ -82,6 +82,14 @@ class PgVector(Section):
         return plain_url(value, ("postgresql",), secret, user=True) if value else None
 
 
+class RayCluster(Section):
+    """engine=ray: documents are made by several machines; see docs/scale.md."""
+
+    address: str | None  # HOST:PORT of `ray start --head`, or auto; null = one for the run on this machine
+    workers: int = Field(ge=0)  # processes that read and embed; 0 = as many as the cluster's cores allow
+    threads: int = Field(ge=1)  # cores of a worker
+
+
 class Ingest(Section):
     source: Literal["pdf", "collection"]
     input: Literal["data/raw", "data/collection.jsonl"]  # the dependency in dvc.yaml
@@ -100,6 +108,8 @@ class Ingest(Section):
     ocr_max_chars: int = Field(ge=0)  # fewer over a printed image are a stamp, not the page's text
     embed_batch: int = Field(ge=1)  # chunks a forward pass
     cache_mb: int = Field(ge=0)  # of finished documents in .cache/ingest, oldest use out first; 0 = no cache
+    engine: Literal["local", "ray"]  # where documents are read, cut and embedded
+    ray: RayCluster
     store: Literal["chroma", "pgvector"]  # of the derived collection
     chroma_path: str  # folder of the derived vector store
     collection: str = Field(min_length=3)  # its name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -59,7 +59,13 @@ def ingest_pdfs(
         raise DataError(f"{raw} holds no PDF; add some with `mark add FILE|DIR` or run `dvc repro corpus`")
     with Progress("ingest") as progress:
         maker = DocumentMaker(settings, embedder, cache, progress)
-        return _write(maker, "pdf", len(files), _pdf_documents(maker, files, raw), out)
+        if settings.engine == "ray":
+            from mark.ingest.ray_engine import pdf_documents
+
+            outcomes = pdf_documents(maker, files, raw)
+        else:
+            outcomes = _pdf_documents(maker, files, raw)
+        return _write(maker, "pdf", len(files), outcomes, out)
 
 
 def ingest_collection(
@@ -87,7 +93,12 @@ def ingest_collection(
     raws = collection_documents(read_jsonl(snapshot, CollectionRow))
     with Progress("ingest") as progress:
         maker = DocumentMaker(settings, embedder, cache, progress)
-        made = (maker.of_rows(document) for document in raws)
+        if settings.engine == "ray":
+            from mark.ingest.ray_engine import row_documents
+
+            made = row_documents(maker, raws, snapshot.parent)
+        else:
+            made = (maker.of_rows(document) for document in raws)
         return _write(maker, "collection", len(raws), made, out)
 
 
@@ -101,7 +112,7 @@ def joined_text(pages: Iterable[Page]) -> str:
 
 
 def _pdf_documents(
-    maker: DocumentMaker, files: list[Path], raw: Path
+    maker: DocumentMaker, files: Sequence[Path], raw: Path
 ) -> Iterator[MadeDocument | QuarantinedFile | DuplicateFile]:
     """Each file's outcome, in the order of the files.
 

@@ -39,11 +39,12 @@ _STALE_S = 3600.0  # age of a temporary file that no process can still be writin
 # Settings that cannot change a document's pages and chunks; a new setting counts until it is named here.
 _WITHOUT_EFFECT = {
     "input", "workers", "embed_batch", "chroma_path", "collection", "cache_mb", "store", "chroma", "pgvector",
+    "engine", "ray",
 }  # fmt: skip
 # Modules that work on what the others made.
 _AFTERWARDS = {
     "cache.py", "chroma_server.py", "embed.py", "index.py", "outputs.py", "pgvector.py", "progress.py",
-    "stores.py", "vector_store.py",
+    "ray_engine.py", "stores.py", "vector_store.py",
 }  # fmt: skip
 _PACKAGES = ("pypdfium2", "pypdf", "docling", "ocrmypdf", "numpy", "tokenizers", "transformers", "torch")
 _TOOLS = ("ocrmypdf", "tesseract")  # their presence decides what becomes of a scan
@@ -233,6 +234,11 @@ def _digest(value: object) -> str:
 def _folder_sha256(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def code_sha256() -> str:
+    """One hash of the code that turns a file into chunks and vectors."""
+    return _digest([_reading_code(), _embedding_code()])
 
 
 def _reading_code() -> dict[str, str]:

@@ -85,7 +85,7 @@ class DocumentMaker:
 
     def of_rows(self, raw: RawDocument) -> MadeDocument:
         """Make a document of the rows of a collection; its content is the rows themselves."""
-        content = sha256_text(repr(asdict(raw)))
+        content = self.content_of_rows(raw)
         known = None if self._cache is None else self._cache.document(content, raw.document, raw.document)
         if known is not None:
             return self._embedded(known, content, new=False)
@@ -93,6 +93,52 @@ class DocumentMaker:
         if self._cache is not None:
             self._cache.keep_document(content, entry)
         return self._embedded(entry, content)
+
+    def of_entry(self, entry: DocumentEntry, content: str) -> MadeDocument:
+        """Embed a document that was read before."""
+        return self._embedded(entry, content, new=False)
+
+    def load(self) -> None:
+        """Load the embedder now rather than for the first document.
+
+        Raises:
+            ModelError: It is missing or damaged.
+            DataError: It reads fewer tokens than `ingest.chunk_tokens`.
+        """
+        self._model.count_tokens([""])
+
+    @staticmethod
+    def content_of_rows(raw: RawDocument) -> str:
+        """What stands for a collection's document as the hash of its bytes does for a file."""
+        return sha256_text(repr(asdict(raw)))
+
+    def look_up(
+        self, content: str, file: str, rows: bool = False
+    ) -> tuple[DocumentEntry | None, NDArray[np.float32] | None]:
+        """What the cache holds of a document: its entry, and the vectors if all are there.
+
+        Args:
+            content: Its hash.
+            file: Its path below the corpus folder, or its name.
+            rows: It is of a collection, whose names have no suffix.
+        """
+        if self._cache is None:
+            return None, None
+        name = file if rows else PurePosixPath(file).with_suffix("").as_posix()
+        entry = self._cache.document(content, file, name)
+        if entry is None:
+            return None, None
+        texts = embedded_texts(entry.chunks)
+        return entry, self._cache.vectors(content, texts) if texts else np.empty((0, 0), dtype=np.float32)
+
+    def take(self, made: MadeDocument, content: str, keep: bool) -> None:
+        """Count a document that another process made, and keep it unless told otherwise."""
+        texts = embedded_texts(made.entry.chunks)
+        self.embedded += len(texts)
+        if self._cache is not None and keep:
+            self._cache.keep_document(content, made.entry)
+            if texts:
+                self._cache.keep_vectors(content, texts, made.vectors)
 
     def finish(self) -> None:
         """Bring the cache below its limit."""

@@ -24,7 +24,7 @@ def settings() -> SettingsFactory:
             "memory_mb": 2048, "max_file_mb": 50, "max_pages": 100, "min_page_chars": 20,
             "reader": "pdfium", "ocr": "never", "ocr_languages": "eng", "ocr_page_timeout_s": 60.0,
             "ocr_max_chars": 300, "ocr_image_share": 0.6, "embed_batch": 16, "cache_mb": 64,
-            "store": "chroma", "chroma_path": "chroma_db", "collection": "pdf_docs",
+            "engine": "local", "ray": {"address": None, "workers": 0, "threads": 1}, "store": "chroma", "chroma_path": "chroma_db", "collection": "pdf_docs",
             "chroma": {"url": None, "token_env": None}, "pgvector": {"url": None, "index": "hnsw"},
         }  # fmt: skip
         return Ingest.model_validate(values | changes)
