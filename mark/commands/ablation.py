@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from mark.commands.revisions import read_at
 from mark.config import PARAMS, Eval, load_section, load_seed
 from mark.errors import ConfigError, DataError
 from mark.evaluation.development import cluster, refusal_auc
 from mark.evaluation.results import DEVELOPMENT
 from mark.evaluation.significance import Bootstrap
 from mark.files import REPORTS
-from mark.models.faults import first_line
 from mark.records import Prediction
 from mark.seeding import derived_seed
 
-WORKSPACE = "workspace"
 _HEAD = (
     "arm", "questions", "F1 if answered", "against the first", "short", "full", "token F1", "refusal recall",
     "false refusals", "refusal AUC",
@@ -70,7 +69,7 @@ def run_ablation(revisions: Sequence[str], cell: str, entry: str | None, root: P
 def _rows(revision: str, file: Path, cell: str, root: Path) -> dict[str, Prediction]:
     """Question id -> what the cell answered."""
     rows = []
-    for number, line in enumerate(_read(revision, file, root).splitlines(), 1):
+    for number, line in enumerate(read_at(revision, file, root).splitlines(), 1):
         try:
             rows.append(Prediction.model_validate_json(line))
         except ValidationError as fault:
@@ -82,26 +81,6 @@ def _rows(revision: str, file: Path, cell: str, root: Path) -> dict[str, Predict
         cells = ", ".join(sorted({row.cell for row in rows}))
         raise DataError(f"{revision}: no cell {cell!r} among the development answers; there are {cells}")
     return found
-
-
-def _read(revision: str, file: Path, root: Path) -> str:
-    if revision == WORKSPACE:
-        if not (root / file).is_file():
-            raise DataError(f"{file} is missing; `dvc repro eval` writes it")
-        return (root / file).read_text(encoding="utf-8")
-    from dvc import api
-    from dvc.exceptions import DvcException
-    from dvc_data.index.index import DataIndexDirError
-    from scmrepo.exceptions import SCMError
-
-    try:
-        return str(api.read(file.as_posix(), repo=str(root), rev=revision, encoding="utf-8"))
-    except (DvcException, SCMError, DataIndexDirError, OSError) as fault:
-        reason = first_line(fault)
-        raise DataError(
-            f"{revision}: cannot read {file} ({reason}); see `dvc exp list`; `dvc pull` fetches "
-            "their outputs; a branch of the same name comes first, give the commit then"
-        ) from None
 
 
 def _asked(row: Prediction) -> tuple[object, ...]:

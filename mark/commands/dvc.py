@@ -20,13 +20,39 @@ def dvc(arguments: list[str], root: Path) -> None:
     Raises:
         MarkError: DVC ended non-zero; what failed stands above, on the screen.
     """
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False)
+    done = subprocess.run(dvc_command(arguments), cwd=root, env=dvc_environment(), check=False)
     if done.returncode != 0:
         raise MarkError(
             f"`dvc {' '.join(arguments)}` failed (exit {done.returncode}); the reason stands above"
         )
+
+
+def dvc_output(arguments: list[str], root: Path) -> str:
+    """Run DVC in the project and take what it prints.
+
+    Raises:
+        MarkError: DVC ended non-zero; names its reason.
+    """
+    done = subprocess.run(
+        dvc_command(arguments), cwd=root, env=dvc_environment(), check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = lines[0].removeprefix("ERROR: ") if lines else f"exit {done.returncode}"
+        raise MarkError(f"`dvc {' '.join(arguments)}` failed: {reason}")
+    return done.stdout
+
+
+def dvc_command(arguments: list[str]) -> list[str]:
+    """The command line that runs DVC with this interpreter."""
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def dvc_environment() -> dict[str, str]:
+    """Of a DVC process: stages find this interpreter first on the PATH."""
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    return environment
 
 
 def stage_outputs(root: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mark.commands.dvc import refuse_stage_output, stage_outputs
+from mark.commands.tables import aligned
 from mark.config import PARAMS, Eval, Registry, Retrieval, load_section, load_seed, load_value
 from mark.errors import ConfigError, DataError, ModelError
 from mark.registry import ModelInfo, ModelRegistry, get_registry
@@ -53,10 +54,7 @@ def list_models(root: Path) -> str:
         return "no model yet; `dvc repro train` makes one"
     registry.write_view()
     rows = [_HEAD, *[_row(info, models) for info in models]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = aligned(rows)
     faults = [f"{info.name}: {info.fault}" for info in models if info.fault is not None]
     lines.append("")
     lines.append(

@@ -91,7 +91,7 @@ def check_params(root: Path, overrides: list[str]) -> None:
     raise ConfigError(
         f"params.yaml differs from conf/ in {len(changed)} lines, first `{changed[0]}`; "
         f"run `{shlex.join(['mark', 'params', *wanted])}` to take conf/, or put the values into a group file "
-        "under conf/ to keep them"
+        "under conf/ to keep them (`mark promote-params EXP` does, after `dvc exp apply EXP`)"
     )
 
 

@@ -1,0 +1,1 @@
+"""`mark tune`: a search with a budget, each trial a DVC experiment."""
