@@ -1,4 +1,4 @@
-"""What every stage and command shares: logging, one-line errors, the timing report."""
+"""What every stage and command shares: logging, one-line errors, the timing report, the run's record."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     """Run a DVC stage's work: a user's mistake is one line and a non-zero exit.
 
     Args:
-        name: The stage's name; its timing goes to reports/timing_<name>.json.
+        name: The stage's name; its timing goes to reports/timing_<name>.json, what it computed on to
+            reports/runs/<name>.json.
         work: The stage; what it returns goes into the timing report.
         online: The stage may fetch weights from a hub (base_model only).
     """
@@ -51,6 +52,8 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     if online:
         os.environ["HF_HUB_OFFLINE"] = "0"
     set_up_environment()
+    from mark.reproduce.environment import record_run
+
     started = time.monotonic()
     try:
         details = work()
@@ -62,6 +65,7 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
         log.error("%s: interrupted; what was finished is kept, run it again to go on", name)
         raise SystemExit(130) from None
     _write_timing(name, time.monotonic() - started, details or {})
+    record_run()
 
 
 def peak_memory_mb() -> float:
