@@ -40,7 +40,7 @@ stages:
       - metrics/compare.json:
           cache: false
 """
-# The gain is a hundredth of the seed. PLANT, a variable, makes a run differ: as another machine would.
+# The gain is a hundredth of the seed. The variable PLANT makes a run differ, as another machine would.
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
@@ -48,13 +48,12 @@ import numpy as np, yaml
 from safetensors.numpy import save_file
 from mark.commands.stage import run_stage
 
-stage, plant = sys.argv[1], os.environ.get("PLANT", "")
+stage, planted = sys.argv[1], "PLANT" in os.environ
 seed = yaml.safe_load(Path("params.yaml").read_text())["seed"]
-shift = {"metric": 0.005, "metrics": 0.5}.get(plant, 0)
 
 def ingest():
     rows = [{"chunk_id": f"c{n}", "text": f"Clause {n}."} for n in range(3)]
-    if plant == "chunk":
+    if planted:
         rows[1]["text"] = "Clause one."
     Path("data/chunks.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
 
@@ -62,18 +61,18 @@ def train():
     folder = Path("models/tiny_lora")
     folder.mkdir(parents=True)
     weights = {"q.lora_A": np.array([[1.0, -4.0]], np.float32), "v.lora_A": np.array([[2.0]], np.float32)}
-    if plant == "tensor":
+    if planted:
         weights["q.lora_A"][0, 0] = 2.0
     save_file(weights, folder / "adapter_model.safetensors")
     (folder / "entry.json").write_text(json.dumps({"seed": seed}))
 
 def evaluate():
     Path("metrics").mkdir(exist_ok=True)
-    found = {"eval_tiny_lora": {"token_f1": 0.3 + seed / 100 + shift, "verdict": "cannot tell"}}
+    found = {"eval_tiny_lora": {"token_f1": 0.3 + seed / 100 + 0.005 * planted, "verdict": "cannot tell"}}
     Path("metrics/eval_tiny_lora.json").write_text(json.dumps(found))
 
 def compare():
-    gain = {"tiny_lora": {"over tiny + retrieval": {"difference": seed / 100 + shift}}}
+    gain = {"tiny_lora": {"over tiny + retrieval": {"difference": seed / 100}}}
     Path("metrics/compare.json").write_text(json.dumps({"compare": {"gain": gain}}))
 
 run_stage(stage, {"ingest": ingest, "train": train, "eval": evaluate, "compare": compare}[stage])
