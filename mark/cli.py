@@ -15,6 +15,7 @@ from mark.commands.documents_app import app as documents_app
 from mark.commands.experiments_app import app as experiments_app
 from mark.commands.feedback_app import app as feedback_app
 from mark.commands.models_app import app as models_app
+from mark.commands.reproduce_app import app as reproduce_app
 from mark.commands.stage import set_up_environment, set_up_logging
 from mark.errors import MarkError
 from mark.files import git_root
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(documents_app)
 app.add_typer(asking_app)
 app.add_typer(experiments_app)
+app.add_typer(reproduce_app)
 app.add_typer(models_app, name="models")
 app.add_typer(feedback_app, name="feedback")
 Out = Annotated[Path | None, typer.Option(help="Write here instead of running the DVC stage.")]

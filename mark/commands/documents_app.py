@@ -65,8 +65,7 @@ def remove(names: list[str]) -> None:
     """
     from mark.commands.documents import remove_documents
 
-    remove_documents(names, git_root())
-    typer.echo(f"removed {', '.join(names)}; `dvc repro` takes them out of the index and the questions")
+    typer.echo(remove_documents(names, git_root()))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mark.commands.dvc import dvc
 from mark.commands.rlhf import last_rlhf_report
+from mark.commands.seeds import seed_lines
 from mark.config import Eval, load_section
 from mark.errors import ConfigError, DataError
 from mark.files import METRICS, read_json
@@ -51,7 +52,8 @@ def last_report(root: Path, full: bool = False) -> str:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")
     try:
         if compared.is_file() and not full:
-            return comparison_text(read_json(compared)["compare"])
+            content = read_json(compared)
+            return "\n".join([comparison_text(content["compare"]), *seed_lines(root, content)])
         tables = [summary_text(read_json(path)) for path in files]
         if (root / METRICS / "rlhf.json").is_file():
             tables.append(last_rlhf_report(root))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from mark.errors import MarkError
 from mark.files import write_text
+from mark.reproduce.clone import call, clone_at, environment, use_cache
+from mark.reproduce.git import git
 
 PROOF = Path("tmp/proof")
 DOCS = Path("docs/proof")
@@ -27,28 +28,22 @@ def start(root: Path) -> str:
     if running is not None:
         raise MarkError(f"the proof is running already (process {running}); `mark proof` shows how far it is")
     clone = root / PROOF
-    commit = _git(root, "rev-parse", "HEAD")
-    if not clone.is_dir():
-        _git(root, "clone", "--quiet", "--no-hardlinks", str(root), str(clone))
-    _git(clone, "fetch", "--quiet", "origin")
-    _git(clone, "checkout", "--quiet", "--force", "--detach", commit)
-    _git(clone, "config", "remote.origin.url", str(root))
-    cache = root / ".dvc/cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    _call(clone, [sys.executable, "-m", "dvc", "cache", "dir", "--local", str(cache)])
-    _call(clone, [sys.executable, "-m", "mark", "params", "experiment=proof"])
+    commit = git(root, "rev-parse", "HEAD")
+    clone_at(root, commit, clone)
+    use_cache(clone, root / ".dvc/cache")
+    call(clone, [sys.executable, "-m", "mark", "params", "experiment=proof"])
     with (clone / "proof.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
             cwd=clone,
-            env=_environment(),
+            env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
     write_text(clone / "proof.pid", f"{process.pid}\n")
-    note = "; your uncommitted changes are not part of it" if _git(root, "status", "--porcelain") else ""
+    note = "; your uncommitted changes are not part of it" if git(root, "status", "--porcelain") else ""
     return (
         f"proof of {commit[:10]} runs in {PROOF} (process {process.pid}){note}; "
         "`mark proof` shows how far it is"
@@ -82,7 +77,7 @@ def keep(root: Path) -> str:
     metrics = sorted((clone / "metrics").glob("eval_*.json"))
     up_to_date = (
         subprocess.run(
-            [sys.executable, "-m", "dvc", "status", "-q"], cwd=clone, env=_environment(), check=False
+            [sys.executable, "-m", "dvc", "status", "-q"], cwd=clone, env=environment(), check=False
         )
         if clone.is_dir()
         else None
@@ -96,12 +91,12 @@ def keep(root: Path) -> str:
     for path in [*metrics, *([rlhf] if rlhf.is_file() else []), clone / "params.yaml", clone / "dvc.lock"]:
         shutil.copyfile(path, root / DOCS / path.name)
     write_text(root / DOCS / "README.md", _page(clone))
-    return f"{DOCS} holds the proof of {_git(clone, 'rev-parse', '--short=10', 'HEAD')}"
+    return f"{DOCS} holds the proof of {git(clone, 'rev-parse', '--short=10', 'HEAD')}"
 
 
 def _page(clone: Path) -> str:
-    commit = _git(clone, "rev-parse", "HEAD")
-    table = _call(clone, [sys.executable, "-m", "mark", "report"])  # by the code that wrote the metrics
+    commit = git(clone, "rev-parse", "HEAD")
+    table = call(clone, [sys.executable, "-m", "mark", "report"])  # by the code that wrote the metrics
     timings = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((clone / "reports").glob("timing_*.json"))
@@ -140,24 +135,3 @@ def _running(root: Path) -> int | None:
     except (ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return number if alive else None
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    return environment
-
-
-def _call(folder: Path, command: list[str]) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise MarkError(
-            f"`{' '.join(command[-3:])}` failed in {folder}: {(done.stderr or done.stdout).strip()[-300:]}"
-        )
-    return done.stdout.strip()
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return _call(folder, ["git", *arguments])

@@ -1,4 +1,4 @@
-"""What every stage and command shares: logging, one-line errors, the timing report."""
+"""What every stage and command shares: logging, one-line errors, the timing report, the run's record."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     """Run a DVC stage's work: a user's mistake is one line and a non-zero exit.
 
     Args:
-        name: The stage's name; its timing goes to reports/timing_<name>.json.
+        name: The stage's name; its timing goes to reports/timing_<name>.json, what it computed on to
+            reports/runs/<name>.json.
         work: The stage; what it returns goes into the timing report.
         online: The stage may fetch weights from a hub (base_model only).
     """
@@ -62,6 +63,8 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     if online:
         os.environ["HF_HUB_OFFLINE"] = "0"
     set_up_environment()
+    from mark.reproduce.environment import record_run
+
     started = time.monotonic()
     try:
         details = work()
@@ -74,6 +77,7 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
         raise SystemExit(130) from None
     if os.environ.get(_RANK, "0") == "0":
         _write_timing(name, time.monotonic() - started, details or {})
+        record_run()
 
 
 def launched(name: str) -> bool:

@@ -72,6 +72,14 @@ def project(tmp_path: Path) -> Path:
         (["models", "show", "x"], "no model named 'x'"),
         (["models", "promote", "x"], "no model named 'x'"),
         (["models", "promote", "--force"], "--force needs --reason TEXT"),
+        (["verify"], "git knows no commit 'HEAD' here"),
+        (["verify", "nope"], "git knows no commit 'nope' here"),
+        (["verify", "--pull", "--stage", "train"], "--pull runs no stage"),
+        (["seeds"], "git knows no commit 'HEAD' here"),
+        (["lineage"], "name an entry or an answer, or give --document NAME"),
+        (["lineage", "x"], "no entry or answer 'x'; there are: none, run `dvc repro`"),
+        (["lineage", "last"], "no answer last in feedback/answers.jsonl"),
+        (["lineage", "--document", "x"], "no document 'x' in the index or in what entries saw; known: none"),
     ],
 )
 def test_wrong_use_is_one_line(project: Path, arguments: list[str], expected: str) -> None:
@@ -117,6 +125,9 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "doctor",
         "run",
         "models",
+        "verify",
+        "seeds",
+        "lineage",
     ]:
         assert f" {name} " in done.stdout
 

@@ -24,6 +24,15 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
+    """A copy of it in which the run is committed."""
+    folder = Path(shutil.copytree(smoke, tmp_path_factory.mktemp("committed") / "clone", symlinks=True))
+    for command in (["add", "-A"], ["commit", "-qm", "smoke run"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, smoke: Path) -> Path:
     """A copy of it to work in."""
     return Path(shutil.copytree(smoke, tmp_path_factory.mktemp("project") / "clone", symlinks=True))

@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from mark.reproduce.environment import record_here
+from mark.reproduce.pipeline import lock_here, stages_at, stages_of
+from mark.reproduce.store import Store, cache_of
+from mark.reproduce.verification import Original, compare_outputs
 from tests.stages.running import call, dvc, environment, mark
 
 
@@ -62,6 +67,70 @@ def test_second_run_runs_no_stage(project: Path) -> None:
     assert output.count("didn't change, skipping") >= 10
 
 
+def test_each_stage_recorded_what_it_computed_on(project: Path) -> None:
+    lock = lock_here(project)
+    for stage in stages_of((project / "dvc.yaml").read_text(), (project / "params.yaml").read_text()):
+        record = record_here(project, stage.name)
+        assert record is not None and record.outs == lock[stage.name].outs, stage.name
+        assert record.environment.threads >= 1 and record.environment.packages["numpy"]
+    trained = record_here(project, "train")
+    assert trained is not None and trained.environment.torch_cpu is not None
+
+
+def test_a_stage_of_a_commit_gives_the_same_bytes_again(committed: Path) -> None:
+    output = mark(committed, "verify", "--stage", "train")
+    assert "Environment: as recorded" in output and output.splitlines()[-1] == "2 outputs: 2 identical"
+    assert call(committed, "git", "status", "--porcelain") == "" and not list((committed / "tmp").iterdir())
+
+
+def test_a_planted_difference_is_found_and_named(committed: Path, tmp_path: Path) -> None:
+    rerun = Path(shutil.copytree(committed, tmp_path / "rerun", symlinks=True))
+    chunks = rerun / "data/chunks.jsonl"
+    rows = [json.loads(row) for row in chunks.read_text().splitlines()]
+    rows[2]["text"] = "Planted."
+    adapter = rerun / "models/random_lora/adapter_model.safetensors"
+    weights = load_file(adapter)
+    name = sorted(weights)[3]
+    weights[name] = weights[name] + weights[name].abs().max() / 4  # a quarter of the largest
+    metrics = rerun / "metrics/eval_random_lora.json"
+    found = json.loads(metrics.read_text())
+    found["eval_random_lora"]["counts"]["validation"] += 1
+    for path, text in (
+        (chunks, "".join(f"{json.dumps(row)}\n" for row in rows)),
+        (metrics, json.dumps(found)),
+    ):
+        path.unlink()  # it may be a link into the cache
+        path.write_text(text)
+    adapter.unlink()
+    save_file(weights, adapter)
+
+    head = call(committed, "git", "rev-parse", "HEAD").strip()
+    original = Original(head, lock_here(committed), Store(committed, cache_of(committed), tmp_path / "work"))
+    told = {f.path: f for f in compare_outputs(original, stages_at(committed, head), rerun)}
+    assert len(told) > 30
+    changed = {path: finding.detail for path, finding in told.items() if finding.verdict != "identical"}
+    assert set(changed) == {"data/chunks.jsonl", "models/random_lora", "metrics/eval_random_lora.json"}
+    assert f"line 1 (chunk_id {rows[0]['chunk_id']})" in changed["data/chunks.jsonl"] or (
+        f"line 3 (chunk_id {rows[2]['chunk_id']}), key /text" in changed["data/chunks.jsonl"]
+    )
+    wanted = f"first at adapter_model.safetensors, tensor {name}, largest relative difference 2.5e-01"
+    assert changed["models/random_lora"] == wanted
+    assert "first at key /eval_random_lora/counts/validation: " in changed["metrics/eval_random_lora.json"]
+
+
+def test_an_entry_is_followed_back_and_a_document_forward(committed: Path) -> None:
+    output = mark(committed, "lineage", "random_lora")
+    trained = [json.loads(row) for row in (committed / "data/train_sft.jsonl").read_text().splitlines()]
+    asked = sum(row["document"] == "lease" for row in trained)
+    assert "made by    stage train; its dvc.lock came with commit" in output and "not known" not in output
+    assert f"in training; {asked} training questions about it" in output
+    output = mark(committed, "lineage", "--document", "lease.pdf")
+    for name in ("random_lora", "rl_trained_lora", "sft_continued_lora"):
+        assert (
+            f"  {name:18}  in training; " in output and f"  {name:18}  `dvc repro` trains it anew" in output
+        )
+
+
 def test_report_prints_the_table(project: Path) -> None:
     output = mark(project, "report")
     for label in (
@@ -72,7 +141,9 @@ def test_report_prints_the_table(project: Path) -> None:
     ):
         assert sum(line.strip().startswith(label) for line in output.splitlines()) >= 1, label
     assert "  random_lora: cannot tell; " in output and "  rl_trained_lora: cannot tell; " in output
-    assert output.strip() == (project / "reports/compare/table.txt").read_text().strip()
+    table, _, seed = output.strip().rpartition("\n")
+    assert table == (project / "reports/compare/table.txt").read_text().strip()
+    assert seed.startswith("Seed of every gain: 7. How far another seed moves it was not measured")
     full = mark(project, "report", "--full")
     assert "Verdict on random_lora + retrieval: cannot tell" in full and "RLHF by grpo" in full
 
@@ -187,7 +258,8 @@ def test_user_pdf_survives_change_of_corpus(project: Path) -> None:
     dvc(project, "repro", "corpus")
     assert sorted(p.name for p in (project / "data/raw").glob("*.pdf")) == ["lease.pdf", "policy.pdf"]
     assert (project / "data/pdfs/lease.pdf").read_bytes() == before
-    mark(project, "remove", "lease.pdf")
+    output = mark(project, "remove", "lease.pdf")
+    assert "what they taught stays in:\n" in output and "\n  random_lora: " in output
     assert not (project / "data/pdfs/lease.pdf").exists()
     assert (project / "data/pdfs/statute.pdf").exists()
 

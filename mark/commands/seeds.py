@@ -1,0 +1,152 @@
+"""`mark seeds`: the pipeline with other seeds in a clone, and how far they move the metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mark.config import PARAMS
+from mark.errors import DataError, GuardError
+from mark.files import METRICS, read_json
+from mark.reproduce.clone import run_dvc as run_in_clone
+from mark.reproduce.clone import seed_clone, set_seed
+from mark.reproduce.git import commit_of, file_at, git
+from mark.reproduce.pipeline import Tree, lock_here, params_of, stages_at
+from mark.reproduce.seeds import (
+    SEEDS,
+    Measured,
+    Spread,
+    gain_of,
+    key_at,
+    numbers_of,
+    read_spread,
+    seeds_of,
+    write_spread,
+)
+
+log = logging.getLogger(__name__)
+
+COMPARE = METRICS / "compare.json"
+
+
+def run_seeds(runs: int, threads: int | None, root: Path) -> str:
+    """Run what depends on the seed with several seeds: that of the commit and those that follow it.
+
+    Each seed's metrics are kept as soon as it is done; another call goes on with those that are missing.
+
+    Args:
+        runs: Seeds in all, at least 2.
+        threads: That each stage computes with; None = as the machine has it.
+        root: The project's root; nothing in it is changed but metrics/seeds.json, DVC's cache and `tmp/`.
+
+    Returns:
+        The text to print.
+
+    Raises:
+        GuardError: The settings send text to a language model.
+        DataError: The commit holds no pipeline, or what DVC tracks is not in its cache.
+        MarkError: A stage failed.
+    """
+    commit = commit_of(root, "HEAD")
+    params = params_of((file_at(root, commit, PARAMS.as_posix()) or b"").decode("utf-8"))
+    if params.get("data_prep", {}).get("llm", {}).get("enabled"):
+        raise GuardError(
+            "data_prep.llm.enabled: another seed may send other text and cost money again; measure with "
+            "`mark params data_prep.llm.enabled=false` committed"
+        )
+    spread = _begun(root, commit)
+    wanted = [int(params["seed"]) + number for number in range(runs)]
+    left = [seed for seed in wanted if seed not in spread.seeds]
+    if left:
+        clone = seed_clone(root, commit)
+        files = sorted(out for stage in stages_at(root, commit) for out in stage.outs if _is_metrics(out))
+        for seed in left:
+            started = time.monotonic()
+            set_seed(clone, seed)
+            run_in_clone(clone, ["repro"], threads)
+            spread = spread.with_run(seed, {file: read_json(clone / file) for file in files})
+            write_spread(spread, root)
+            log.info("seed %d: %.0f s, kept in %s", seed, time.monotonic() - started, SEEDS)
+    note = "; your uncommitted changes are not part of it" if _changed(root) else ""
+    return "\n".join(
+        [
+            f"{SEEDS}: seeds {_listed(spread.seeds)} of {commit[:10]}{note}",
+            *_table(spread, read_json(root / COMPARE) if (root / COMPARE).is_file() else {}),
+        ]
+    )
+
+
+def seed_lines(root: Path, compare: Tree) -> list[str]:
+    """For `mark report`: the seed of each gain and, where it was measured, how far another seed moves it.
+
+    Args:
+        root: The project's root.
+        compare: The content of metrics/compare.json.
+    """
+    seeds = seeds_of(lock_here(root))
+    alone = set(seeds.values())
+    head = (
+        f"Seed of every gain: {alone.pop()}"
+        if len(alone) == 1
+        else "Seed of every gain: " + (", ".join(f"{s} {n}" for s, n in sorted(seeds.items())) or "not known")
+    )
+    spread = read_spread(root)
+    if spread is None or len(spread.seeds) < 2:
+        return [f"{head}. How far another seed moves it was not measured (`mark seeds -n 5`)."]
+    return [f"{head}. Over seeds {_listed(spread.seeds)}{_of_what(root, spread)}:", *_table(spread, compare)]
+
+
+def _of_what(root: Path, spread: Spread) -> str:
+    """Says so where the spread is of other code or settings than those of the last commit."""
+    try:
+        same = spread.pipeline == key_at(root, commit_of(root, "HEAD"))
+    except DataError:
+        same = False
+    return "" if same else f" of commit {spread.commit[:10]}, which has other code or settings"
+
+
+def _begun(root: Path, commit: str) -> Spread:
+    """The spread that is there already, if it is of this code and these settings; else an empty one."""
+    key, found = key_at(root, commit), read_spread(root)
+    if found is not None and found.pipeline == key:
+        return found
+    return Spread(commit=commit, pipeline=key, seeds=[], values={})
+
+
+def _table(spread: Spread, compare: Tree) -> Iterator[str]:
+    """A line for each gain, in points of 100."""
+    numbers = numbers_of(compare)
+    rows = [("gain in token F1, points", "this run", "mean", "deviation", "lowest", "highest", "seeds")]
+    for pointer in sorted(numbers.keys() | spread.values.get(COMPARE.as_posix(), {}).keys()):
+        pair = gain_of(pointer)
+        if pair is None:
+            continue
+        seen = spread.measured(COMPARE.as_posix(), pointer)
+        spreads = ("-", "-", "-", "-", "-") if seen is None else _spread_cells(seen)
+        rows.append((" ".join(pair), _points(numbers.get(pointer)), *spreads))
+    width = max(len(row[0]) for row in rows)
+    for row in rows:
+        yield f"  {row[0]:{width}}" + "".join(f"{cell:>11}" for cell in row[1:])
+
+
+def _spread_cells(seen: Measured) -> tuple[str, str, str, str, str]:
+    deviation = f"{100 * seen.deviation:.1f}"
+    return _points(seen.mean), deviation, _points(seen.low), _points(seen.high), str(seen.runs)
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.1f}"
+
+
+def _is_metrics(path: str) -> bool:
+    return Path(path).parent == METRICS
+
+
+def _listed(seeds: list[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))
+
+
+def _changed(root: Path) -> bool:
+    return bool(git(root, "status", "--porcelain", "--untracked-files=no"))

@@ -1,0 +1,71 @@
+"""What git knows of a project."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from mark.errors import DataError
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder.
+
+    Returns:
+        What it printed, without white space around it.
+
+    Raises:
+        DataError: It ended non-zero; the message holds its reason.
+    """
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
+        raise DataError(f"`git {' '.join(arguments)}` failed in {folder}: {reason[0]}")
+    return done.stdout.strip()
+
+
+def commit_of(folder: Path, revision: str) -> str:
+    """The full id of the commit that a branch, tag or short id means.
+
+    Raises:
+        DataError: There is no such commit.
+    """
+    try:
+        return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except DataError:
+        raise DataError(f"git knows no commit {revision!r} here; `git log --oneline` lists them") from None
+
+
+def file_at(folder: Path, commit: str, path: str) -> bytes | None:
+    """A file's content in a commit, None where the commit has no such file.
+
+    Args:
+        folder: The repository.
+        commit: Of it.
+        path: Relative to the repository's root.
+    """
+    done = subprocess.run(
+        ["git", "cat-file", "blob", f"{commit}:{path}"], cwd=folder, capture_output=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def commits_touching(folder: Path, path: str, text: str | None = None) -> list[str]:
+    """Commits of all branches that changed a file, newest first.
+
+    Args:
+        folder: The repository.
+        path: Relative to its root.
+        text: Only those that added or took away this text.
+    """
+    picked = [] if text is None else [f"-S{text}"]
+    return git(folder, "log", "--all", "--format=%H", *picked, "--", path).split()
+
+
+def objects_at(folder: Path, commit: str) -> dict[str, str]:
+    """Path -> git's own id of each file and folder in a commit."""
+    found = {}
+    for line in git(folder, "-c", "core.quotePath=false", "ls-tree", "-r", "-t", commit).splitlines():
+        facts, _, path = line.partition("\t")
+        found[path] = facts.split()[2]
+    return found

@@ -1,0 +1,134 @@
+"""The spread over seeds: its arithmetic by hand, its file, and the lines of `mark report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mark.commands.seeds import run_seeds, seed_lines
+from mark.errors import DataError, GuardError
+from mark.files import read_json
+from mark.reproduce.pipeline import lock_of
+from mark.reproduce.seeds import (
+    SEEDS,
+    Spread,
+    gain_of,
+    measure,
+    numbers_of,
+    read_spread,
+    seeds_of,
+    write_spread,
+)
+from tests.reproduce.conftest import call, commit
+
+GAIN = "/compare/gain/tiny_lora/over tiny + retrieval/difference"
+COMPARE = "metrics/compare.json"
+
+
+def content(gain: float) -> dict[str, object]:
+    """metrics/compare.json with one gain."""
+    return {"compare": {"gain": {"tiny_lora": {"over tiny + retrieval": {"difference": gain, "low": -1}}}}}
+
+
+def test_mean_and_deviation() -> None:
+    # Mean .14; squares .0016 + 0 + .0016 = .0032, over 2 = .0016, whose root is .04.
+    found = measure([0.10, 0.14, 0.18])
+    assert (found.runs, found.low, found.high) == (3, 0.10, 0.18)
+    assert found.mean == pytest.approx(0.14) and found.deviation == pytest.approx(0.04)
+    assert found.range == pytest.approx(0.08)
+    # Two values: mean 2, squares 1 + 1 = 2, over 1, whose root is 1.414.
+    assert measure([1.0, 3.0]).deviation == pytest.approx(2**0.5)
+
+
+def test_numbers_are_numbers_and_gains_are_found() -> None:
+    assert numbers_of({"a": 1, "b": [0.5, "x"], "c": True, "d": None, "e/f": {"g": 2.0}}) == {
+        "/a": 1.0, "/b/0": 0.5, "/e~1f/g": 2.0,
+    }  # fmt: skip
+    assert gain_of(GAIN) == ("tiny_lora", "over tiny + retrieval")
+    assert gain_of(GAIN.replace("difference", "low")) is None
+    assert gain_of("/compare/questions") is None
+
+
+def test_a_seed_that_lacks_a_number_leaves_a_gap() -> None:
+    spread = Spread(commit="c", pipeline="p", seeds=[], values={})
+    spread = spread.with_run(7, {COMPARE: {"a": 1, "b": 5}})
+    spread = spread.with_run(8, {COMPARE: {"a": 3}, "metrics/rlhf.json": {"r": 2}})
+    assert spread.values == {COMPARE: {"/a": [1, 3], "/b": [5, None]}, "metrics/rlhf.json": {"/r": [None, 2]}}
+    measured = spread.measured(COMPARE, "/a")
+    assert measured is not None and measured.range == 2
+    assert spread.measured(COMPARE, "/b") is None and spread.measured("x", "/a") is None
+
+
+def test_the_file_holds_a_number_a_line_and_is_read_back(tmp_path: Path) -> None:
+    spread = Spread(
+        commit="c", pipeline="p", seeds=[7, 8], values={COMPARE: {"/a": [0.1, None], "/b": [1.0, 2.0]}}
+    )
+    write_spread(spread, tmp_path)
+    assert read_spread(tmp_path) == spread
+    assert '      "/b": [1.0, 2.0]\n' in (tmp_path / SEEDS).read_text()
+    (tmp_path / SEEDS).write_text(json.dumps(spread.model_dump() | {"seeds": [7]}))
+    with pytest.raises(DataError, match="a number has not one value a seed"):
+        read_spread(tmp_path)
+    (tmp_path / SEEDS).unlink()
+    assert read_spread(tmp_path) is None
+
+
+def test_other_seeds_are_run_in_a_clone_and_the_workspace_stays(
+    tiny: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {
+        p: p.read_bytes()
+        for p in tiny.rglob("*")
+        if p.is_file() and not {".git", ".dvc", "tmp", "mark"} & set(p.parts)
+    }
+    # The gain is a hundredth of the seed: 7 and 8 give 7 and 8 points, whose mean is 7.5 and deviation 0.7.
+    text = run_seeds(2, None, tiny)
+    assert (
+        "  tiny_lora over tiny + retrieval       +7.0       +7.5        0.7       +7.0       +8.0          2"
+        in text
+    )
+    assert {p: p.read_bytes() for p in before} == before
+    changed = call(tiny, "git", "status", "--porcelain").splitlines()
+    assert changed == [f"?? {SEEDS}"]
+
+    # A third seed alone is run now: deviation 1.0 of 7, 8, 9.
+    capfd.readouterr()
+    text = run_seeds(3, None, tiny)
+    assert capfd.readouterr().err.count("python make.py compare") == 1
+    assert "+8.0        1.0       +7.0       +9.0          3" in text
+    spread = read_spread(tiny)
+    assert spread is not None and spread.seeds == [7, 8, 9]
+    assert spread.values["metrics/eval_tiny_lora.json"]["/eval_tiny_lora/token_f1"] == pytest.approx(
+        [0.37, 0.38, 0.39]
+    )
+
+    lines = seed_lines(tiny, read_json(tiny / COMPARE))
+    assert lines[0] == "Seed of every gain: 7. Over seeds 7, 8, 9:" and "+9.0" in lines[2]
+    (tiny / "make.py").write_text((tiny / "make.py").read_text() + "# changed\n")
+    head = commit(tiny, "other code")
+    first = seed_lines(tiny, read_json(tiny / COMPARE))[0]
+    assert "of commit" in first and head[:10] not in first and "other code or settings" in first
+
+
+def test_the_report_says_that_nothing_was_measured(tiny: Path) -> None:
+    assert seed_lines(tiny, content(0.1)) == [
+        "Seed of every gain: 7. How far another seed moves it was not measured (`mark seeds -n 5`)."
+    ]
+
+
+def test_stages_of_different_seeds_are_told_apart() -> None:
+    lock = lock_of(
+        "stages: {train: {params: {params.yaml: {seed: 7}}}, eval: {params: {params.yaml: {seed: 8}}}, ingest: {}}"
+    )
+    assert seeds_of(lock) == {"train": 7, "eval": 8}
+
+
+def test_no_seed_pays_for_other_questions(tiny: Path) -> None:
+    (tiny / "params.yaml").write_text(
+        (tiny / "params.yaml").read_text() + "data_prep: {llm: {enabled: true}}\n"
+    )
+    commit(tiny, "paid questions")
+    with pytest.raises(GuardError, match=r"data_prep\.llm\.enabled"):
+        run_seeds(2, None, tiny)
