@@ -16,7 +16,7 @@ from mark.commands.experiments_app import app as experiments_app
 from mark.commands.feedback_app import app as feedback_app
 from mark.commands.models_app import app as models_app
 from mark.commands.reproduce_app import app as reproduce_app
-from mark.commands.stage import set_up_environment, set_up_logging
+from mark.commands.stage import disk_fault, set_up_environment, set_up_logging
 from mark.errors import MarkError
 from mark.files import git_root
 
@@ -340,11 +340,9 @@ def main() -> None:
         raise SystemExit(fault.exit_code) from None
     except BrokenPipeError:
         os._exit(0)
-    except OSError as fault:
-        if debug:
+    except Exception as fault:
+        line = disk_fault(fault)
+        if debug or line is None:
             raise
-        typer.echo(
-            f"mark: {fault.strerror or fault}: {fault.filename or ''}; check the path and the free disk",
-            err=True,
-        )
+        typer.echo(f"mark: {line}", err=True)
         raise SystemExit(1) from None

@@ -103,7 +103,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} is missing; run `dvc repro` (or `dvc pull`) to make it") from None
-    except (ValueError, UnicodeDecodeError) as fault:
+    except (ValueError, RecursionError) as fault:
         raise DataError(f"{path} is not valid JSON ({fault}); delete it and run `dvc repro`") from None
 
 
@@ -126,7 +126,7 @@ def iter_jsonl(path: Path, model: type[Record]) -> Iterator[Record]:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing; run `dvc repro` (or `dvc pull`) to make it")
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:  # the parser decodes: a line may be cut inside a character
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue

@@ -35,7 +35,7 @@ def compose(overrides: list[str], root: Path) -> str:
         GlobalHydra.instance().clear()
         try:
             compose_and_dump(target, str((root / "conf").resolve()), None, "config", folder, overrides)
-        except (HydraException, OmegaConfBaseException) as fault:
+        except (HydraException, OmegaConfBaseException, ValueError) as fault:
             raise ConfigError(_hydra_line(str(fault), root)) from None
         try:
             load_params(target)

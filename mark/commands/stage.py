@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import platform
@@ -16,11 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from mark.errors import ConfigError, MarkError
-from mark.files import REPORTS, write_json
+from mark.files import BASE_MODELS, CHUNKS, METRICS, MODELS, PLOTS, REPORTS, write_json
 
 LAUNCH = "MARK_LAUNCH"  # what starts several processes of a stage that can use them: torchrun ...
 _RANK = "RANK"  # set by it: which of them this one is
 log = logging.getLogger(__name__)
+
+_WRITTEN = (CHUNKS.parent, MODELS, BASE_MODELS, METRICS, PLOTS, PLOTS / "train", REPORTS, REPORTS / "eval")
+_TEMPORARY = ".*.????????"  # what `mark.files` writes beside a file or folder before it takes its place
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_SIGNS = ("No space left on device", "disk is full", "File too large")
+_NO_ROOM = 1 << 20  # bytes
+_STALE_S = 3600.0  # age of such a one that no process can still be writing
 
 
 def set_up_logging(debug: bool = False) -> None:
@@ -67,7 +76,11 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
 
     started = time.monotonic()
     try:
+        remove_leftovers()
         details = work()
+        if os.environ.get(_RANK, "0") == "0":
+            _write_timing(name, time.monotonic() - started, details or {})
+            record_run()
     except MarkError as fault:
         for line in str(fault).splitlines():
             log.error("%s: %s", name, line)
@@ -75,9 +88,11 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
     except KeyboardInterrupt:
         log.error("%s: interrupted; what was finished is kept, run it again to go on", name)
         raise SystemExit(130) from None
-    if os.environ.get(_RANK, "0") == "0":
-        _write_timing(name, time.monotonic() - started, details or {})
-        record_run()
+    except Exception as fault:
+        if (said := disk_fault(fault)) is None:
+            raise
+        log.error("%s: %s", name, said)
+        raise SystemExit(1) from None
 
 
 def launched(name: str) -> bool:
@@ -108,6 +123,39 @@ def launched(name: str) -> bool:
     if done.returncode != 0:
         raise MarkError(f"{' '.join(launcher)} failed (exit {done.returncode}); the reason stands above")
     return True
+
+
+def disk_fault(fault: Exception) -> str | None:
+    """One line about a disk that is full, read-only or broken, or a wrong path; None = something else.
+
+    Writers in Rust and C++ tell of a full disk in words of their own, PyTorch's not at all: it is asked.
+    """
+    said = next((line.strip() for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
+    full = any(sign in said for sign in _FULL_SIGNS) or shutil.disk_usage(Path.cwd()).free < _NO_ROOM
+    if isinstance(fault, OSError):
+        full = full if fault.errno is None else fault.errno in _FULL
+        said = f"{fault.strerror or said}: {fault.filename or Path.cwd()}"
+    elif full:
+        said = f"no space left on the disk of {Path.cwd()} ({said})"
+    else:
+        return None
+    if full:
+        return f"{said}; make room and run it again, what was finished is kept"
+    return f"{said}; check the path and the free disk"
+
+
+def remove_leftovers() -> None:
+    """Remove what killed processes left of files and folders that they were writing, as large as a model."""
+    for folder in _WRITTEN:
+        for path in folder.glob(_TEMPORARY):
+            with contextlib.suppress(FileNotFoundError):  # another stage removes it too
+                if time.time() - path.lstat().st_mtime < _STALE_S:
+                    continue
+                log.info("removing %s, which a killed process left", path)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def peak_memory_mb() -> float:

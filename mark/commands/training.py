@@ -139,5 +139,5 @@ def _laid_over(config: Path, root: Path) -> Any:
         inner = over.get("train", over) if isinstance(over, dict) else over
         merged = OmegaConf.merge(read_params(root / "params.yaml")["train"], inner)
         return OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as fault:
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError, RecursionError) as fault:
         raise ConfigError(f"{config}: {str(fault).splitlines()[0]}; see conf/train/ for the keys") from None

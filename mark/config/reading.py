@@ -65,7 +65,7 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
         raise ConfigError(f"{path} is missing; run `mark params` to compose it from conf/")
     try:
         loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError) as fault:
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError) as fault:
         raise ConfigError(f"{path}: {str(fault).splitlines()[0]}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} holds no sections; run `mark params`")

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 KEY = "mark_index_key"  # in the metadata of a collection that is ours
 DATABASE = "chroma.sqlite3"
+_SUMS = "mark-sums-"  # and a collection's name: what its vector index's files hash to
+_PERSISTED = "index_metadata.pickle"  # in a vector index that was written to disk; Chroma runs no code in it
 _LOCK_TIMEOUT_S = 600.0
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux: fcntl.h, linux/fs.h
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception): ")
@@ -145,6 +147,7 @@ def build_collection(out: Path, chroma: Path, name: str) -> None:
     It is built in a folder beside, checked by another process and swapped in; until then the old
     one serves, also after a failure or a kill. Other collections of the folder are copied along;
     the swap is refused where another process has the folder open or has changed it meanwhile.
+    A damaged one is built anew; a folder whose database nobody can read any more is kept beside.
 
     Args:
         out: The data folder (index.json, chunks.jsonl, embeddings.npy).
@@ -171,6 +174,7 @@ def build_collection(out: Path, chroma: Path, name: str) -> None:
 def _build_locked(out: Path, chroma: Path, name: str, key: str) -> None:
     new, old = _beside(chroma)
     _mend(chroma, new, old)
+    _set_aside_damaged(chroma)
     found = collection_keys(chroma)
     if name in found and found[name] is None:
         raise DataError(
@@ -178,11 +182,10 @@ def _build_locked(out: Path, chroma: Path, name: str, key: str) -> None:
             f"`mark snapshot --collection {name}`, or set ingest.collection to another name"
         )
     if found.get(name) == key:
-        if stored_ids(chroma, name) == sorted(row.chunk_id for row in iter_jsonl(out / CHUNKS.name, Chunk)):
+        wrong = _damage(out, chroma, name)
+        if wrong is None:
             return
-        log.warning(
-            "the Chroma collection %s in %s lacks rows of chunks.jsonl; it is built anew", name, chroma
-        )
+        log.warning("the Chroma collection %s in %s %s; it is built anew", name, chroma, wrong)
     log.info("building the Chroma collection %s in %s", name, chroma)
     others = sorted(set(found) - {name})
     before = _fingerprint(chroma)
@@ -218,6 +221,72 @@ def _mend(chroma: Path, new: Path, old: Path) -> None:
         os.replace(old, chroma)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _set_aside_damaged(chroma: Path) -> None:
+    """Take a folder of Chroma's alone out of the way whose database is damaged: nothing in it is deleted."""
+    database = chroma / DATABASE
+    if not database.is_file() or _foreign_files(chroma) or _quick_check(database) == "ok":
+        return
+    number = 1
+    while (kept := chroma.parent / f".{chroma.name}.damaged-{number}").exists():
+        number += 1
+    log.warning("%s is damaged; the folder is kept as %s and built anew", database, kept)
+    os.replace(chroma, kept)
+
+
+def _quick_check(database: Path) -> str:
+    """SQLite's word on a database; "ok" also where it cannot say, because another process holds it.
+
+    Chroma's index of words is left out: nothing here asks it, and not every SQLite can check it.
+    """
+    try:
+        with _connected(database) as connection:
+            connection.execute("SELECT 1 FROM collections, segments, embeddings, embedding_metadata LIMIT 1")
+            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check")]
+            return next((line for line in said if "FTS5" not in line), "ok")
+    except sqlite3.OperationalError as fault:
+        return str(fault) if "no such table" in str(fault) else "ok"
+    except sqlite3.DatabaseError as fault:
+        return str(fault)
+
+
+def _damage(out: Path, chroma: Path, name: str) -> str | None:
+    """What is wrong with a collection whose key fits; None = nothing.
+
+    A damaged vector index ends the process that opens it, or finds other rows without a word: so Chroma is
+    not asked, its files are compared with the hashes that they had when they were verified.
+    """
+    if stored_ids(chroma, name) != sorted(row.chunk_id for row in iter_jsonl(out / CHUNKS.name, Chunk)):
+        return "lacks rows of chunks.jsonl"
+    sums = _sums_file(chroma, name)
+    try:
+        known = json.loads(sums.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"has no {sums.name}"
+    except ValueError:
+        return f"has a damaged {sums.name}"
+    return None if known == _vector_sums(chroma, name) else "has a damaged vector index"
+
+
+def _sums_file(chroma: Path, name: str) -> Path:
+    """Hashes of a collection's vector index, in the folder, so that both are swapped at once."""
+    return chroma / f"{_SUMS}{name}.json"
+
+
+def _vector_sums(chroma: Path, name: str) -> dict[str, str]:
+    """sha256 of each file of a collection's vector index; none while it is small: made when it is opened."""
+    query = (
+        "SELECT s.id FROM segments AS s JOIN collections AS c ON s.collection = c.id "
+        "WHERE c.name = ? AND s.scope = 'VECTOR' ORDER BY s.id"
+    )
+    found = {}
+    for (segment,) in _ask(chroma / DATABASE, query, name):
+        folder = chroma / segment
+        if (folder / _PERSISTED).is_file():
+            for path in sorted(folder.iterdir()):
+                found[path.relative_to(chroma).as_posix()] = sha256_file(path)
+    return found
 
 
 def _swap(new: Path, chroma: Path, old: Path) -> None:
@@ -320,7 +389,7 @@ def collection_keys(chroma: Path) -> dict[str, str | None]:
 
 def _ask(database: Path, query: str, value: str) -> list[tuple[str, ...]]:
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with _connected(database) as connection:
             return list(connection.execute(query, (value,)))
     except sqlite3.Error as fault:
         raise DataError(
@@ -328,12 +397,16 @@ def _ask(database: Path, query: str, value: str) -> list[tuple[str, ...]]:
         ) from None
 
 
+def _connected(database: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True))
+
+
 def _foreign_files(chroma: Path) -> bool:
-    """Whether the folder holds anything but Chroma's database and its index folders."""
+    """Whether the folder holds anything but Chroma's database, its index folders and our hashes."""
     if not chroma.is_dir():
         return False
     return any(
-        not item.name.startswith(DATABASE) and not (item / "header.bin").is_file()
+        not item.name.startswith((DATABASE, _SUMS)) and not (item / "header.bin").is_file()
         for item in chroma.iterdir()
     )
 
@@ -342,6 +415,7 @@ def _write(out: Path, chroma: Path, name: str, key: str) -> None:
     """Write the collection in one process and verify it in another, so that all is on disk."""
     run_store(["build", str(chroma), name, key, str(out / CHUNKS.name), str(out / EMBEDDINGS.name)])
     run_store(["verify", str(chroma), name, key, str(out / CHUNKS.name), str(out / EMBEDDINGS.name)])
+    write_json(_sums_file(chroma, name), _vector_sums(chroma, name))
 
 
 def run_store(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from mark.config import Ingest
@@ -9,6 +10,7 @@ from mark.errors import DataError
 from mark.files import CHUNKS, read_jsonl
 from mark.ingest.index import collection_keys, read_index
 from mark.ingest.vector_store import open_store
+from mark.models.faults import first_line
 from mark.records import Chunk
 from mark.retrieval.dense import ChromaVectors, StoredSearch, StoredVectors
 
@@ -46,8 +48,11 @@ def open_chroma(data: Path, location: Path, name: str) -> StoredSearch:
         name: The collection.
 
     Raises:
-        DataError: The folder or the collection is missing, is the user's, or belongs to other chunks.
+        DataError: The folder or the collection is missing, is the user's, is damaged or belongs to other
+            chunks.
     """
+    from chromadb.errors import ChromaError
+
     known = collection_keys(location)
     if name not in known:
         raise DataError(f"{location} holds no collection {name}; run `mark ingest`")
@@ -55,8 +60,16 @@ def open_chroma(data: Path, location: Path, name: str) -> StoredSearch:
         raise DataError(
             f"collection {name} in {location} belongs to other chunks than index.json; run `mark ingest`"
         )
-    collection = open_store(str(location)).get_collection(name, embedding_function=None)
-    return StoredSearch(ChromaVectors(collection), _ids(data))
+    try:
+        collection = open_store(str(location)).get_collection(name, embedding_function=None)
+        search = StoredSearch(ChromaVectors(collection), _ids(data))
+        search.scores(search.stored([0]), 1, [None])  # what is damaged shows now, not at somebody's question
+    except (ChromaError, sqlite3.Error) as fault:
+        raise DataError(
+            f"Chroma cannot read collection {name} in {location} ({first_line(fault)}); move that folder "
+            "away and run `mark ingest`"
+        ) from None
+    return search
 
 
 def _on_server(data: Path, settings: Ingest) -> ChromaVectors:

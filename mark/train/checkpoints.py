@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 from filelock import FileLock, Timeout
 
@@ -71,7 +72,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder: Of the run's checkpoints; the lock file stands beside it.
 
     Raises:
-        MarkError: Another process holds it.
+        MarkError: Another process holds it, or a checkpoint in it holds code.
     """
     if rank() != 0:
         yield
@@ -86,6 +87,11 @@ def locked(folder: Path) -> Iterator[None]:
         ) from None
     try:
         yield
+    except UnpicklingError:
+        raise MarkError(
+            f"a checkpoint in {folder} holds code, which is never loaded; find out who put it there, remove "
+            "that folder and run it again"
+        ) from None
     finally:
         lock.release()
         if not folder.exists():

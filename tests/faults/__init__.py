@@ -1,0 +1,1 @@
+"""Faults on purpose: killed stages, full disks, damaged files, hostile input."""
