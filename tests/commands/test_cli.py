@@ -69,6 +69,7 @@ def project(tmp_path: Path) -> Path:
         (["snapshot", "--collection", "nope", "--chroma", "no_folder"], "no_folder"),
         (["report"], "metrics/ holds no evaluation"),
         (["proof", "--keep"], "no finished proof to keep"),
+        (["promote-params", "nope"], "nope: cannot read params.yaml"),
         (["models", "show", "x"], "no model named 'x'"),
         (["models", "promote", "x"], "no model named 'x'"),
         (["models", "promote", "--force"], "--force needs --reason TEXT"),
@@ -115,6 +116,9 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         "chat",
         "params",
         "doctor",
+        "experiments",
+        "promote-params",
+        "tune",
         "run",
         "models",
     ]:
