@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@mark plots --setup
 	@touch $(STAMP)
 
-extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel), what `make bench` compares with (bench), the documentation's site (docs)
+extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), S3 (s3), searching settings (tune), other stores and engines (pgvector, ray, qlora), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel), what `make bench` compares with (bench), the documentation's site (docs)
 	@$(PIP) install --quiet -c requirements.lock -r requirements-extras.lock
 	@for program in tesseract gs; do command -v $$program >/dev/null || echo "$$program is missing: apt-get install tesseract-ocr ghostscript"; done
 

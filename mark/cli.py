@@ -173,6 +173,10 @@ def retrieval(
     chroma: Annotated[
         bool, typer.Option("--chroma", help="Through Chroma, compared with exact search.")
     ] = False,
+    chunk_tokens: Annotated[
+        str | None, typer.Option(help="Chunk sizes to compare, e.g. 60,100,140; the stages' files stay.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for its plot.")] = Path("dvc_plots/chunks"),
 ) -> None:
     """Measure how often the right passage is found.
 
@@ -180,6 +184,11 @@ def retrieval(
     """
     from mark.commands.retrieval import run_retrieval
 
+    if chunk_tokens is not None:
+        from mark.commands.chunk_sizes import ChunkSizes, run_chunk_sizes
+
+        typer.echo(run_chunk_sizes(ChunkSizes(chunk_tokens, files, change or [], chroma, out), git_root()))
+        return
     typer.echo(run_retrieval(files, change or [], chroma, git_root()))
 
 
@@ -300,15 +309,18 @@ def report(
 def plots(
     revisions: Annotated[list[str] | None, typer.Argument(help="Commits or experiments to lay over.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for index.html.")] = Path("dvc_plots"),
+    target: Annotated[
+        list[str] | None, typer.Option(help="A plot file alone, e.g. plots/compare.json; may be repeated.")
+    ] = None,
     setup: Annotated[bool, typer.Option("--setup", help="Make plain `dvc plots` do so.")] = False,
 ) -> None:
     """Draw DVC's plots into one HTML file that needs no network.
 
-    Example: `mark plots HEAD~1 workspace`
+    Example: `mark plots HEAD~1 workspace`, `mark plots lora-1 lora-4 --target plots/compare.json`
     """
     from mark.commands.plots import draw_plots, set_up
 
-    typer.echo(set_up(git_root()) if setup else draw_plots(out, revisions or [], git_root()))
+    typer.echo(set_up(git_root()) if setup else draw_plots(out, revisions or [], target or [], git_root()))
 
 
 @app.command()

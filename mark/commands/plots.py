@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
+def draw_plots(out: Path, revisions: list[str], targets: list[str], root: Path) -> str:
     """Write the plots of the workspace, or of revisions over each other, into one file.
 
     DVC's own page loads Vega from a CDN; this one holds it.
@@ -35,6 +36,7 @@ def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
     Args:
         out: The folder to write index.html to.
         revisions: As `dvc plots diff` takes them; none = the workspace alone.
+        targets: Plot files, e.g. `plots/train/transformer_lora.json`; none = all.
         root: The project's root.
 
     Returns:
@@ -46,9 +48,31 @@ def draw_plots(out: Path, revisions: list[str], root: Path) -> str:
     if out.exists() and not out.is_dir():
         raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
     template = offline_template(root)
-    command = ["plots", "diff" if revisions else "show", *revisions]
+    command = ["plots", "diff", *revisions] if revisions else ["plots", "show", *targets]
+    if revisions and targets:
+        command += ["--targets", *targets]
     dvc([*command, "--html-template", str(template.resolve()), "--out", str(out.resolve())], root)
-    return f"{out / 'index.html'} holds all plots and draws without the network"
+    return f"{out / 'index.html'} holds {'the' if targets else 'all'} plots and draws without the network"
+
+
+def draw_one(spec: dict[str, Any], out: Path, root: Path) -> Path:
+    """Write one plot of our own as such a page.
+
+    Args:
+        spec: In Vega-Lite.
+        out: The folder to write index.html to.
+        root: The project's root.
+
+    Returns:
+        The page.
+    """
+    if out.exists() and not out.is_dir():
+        raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
+    script = json.dumps(spec).replace("<", "\\u003c")
+    drawn = f"<div id='plot'></div><script>vegaEmbed('#plot', {script});</script>"
+    page = offline_template(root).read_text(encoding="utf-8")
+    write_text(out / "index.html", page.replace("{refresh_tag}", "").replace("{plot_divs}", drawn))
+    return out / "index.html"
 
 
 def set_up(root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mark.config import PARAMS, Eval, Ingest, Retrieval, load_section, load_seed
 from mark.errors import ConfigError, DataError
 from mark.evaluation.questions import Question, from_example, from_handwritten, from_practice
 from mark.evaluation.report import retrieval_line
-from mark.evaluation.retrieval import DEPTH, Ranked, retrieval_metrics
+from mark.evaluation.retrieval import DEPTH, Ranked, Tree, retrieval_metrics
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.files import CHUNKS, EMBEDDER, HANDWRITTEN_TEST
 from mark.records import Chunk, Example, HandwrittenQuestion, PracticeQuestion
@@ -125,16 +126,42 @@ def _question(line: str, where: str, chunks: Sequence[Chunk]) -> Question:
 
 
 def _table(file: Path, exact: Retriever, served: Retriever | None, root: Path) -> str:
+    measured = measure(file, exact, served, root)
+    lines = [f"{file.name}: {measured.counts}", f"  {retrieval_line(measured.metrics)}"]
+    if measured.agreement is not None:
+        lines.append(f"  Chroma: {measured.agreement}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well one retriever finds the passages of one file's questions."""
+
+    counts: str  # questions and clusters, for people
+    metrics: Tree  # of `retrieval_metrics`
+    agreement: str | None  # of Chroma's lists with those of exact search
+
+
+def measure(file: Path, exact: Retriever, served: Retriever | None, root: Path) -> Measured:
+    """Search for every answerable question of a file.
+
+    Args:
+        file: JSONL of questions.
+        exact: Exact search over the corpus.
+        served: The same through Chroma, then measured in its place.
+        root: The project's root.
+
+    Raises:
+        DataError: See `read_answerable`.
+    """
     settings = load_section(Eval, "eval", root / PARAMS)
     asked, foreign = read_answerable(file, list(exact.chunks.values()))
     depth = max(DEPTH, *settings.recall_at)
     texts = [question.question for question in asked]
-    found = exact.search(texts, depth)
-    lines = []
+    found, agreed = exact.search(texts, depth), None
     if served is not None:
         through = served.search(texts, depth)
-        lines.append(f"Chroma: {agreement(found, through)}")
-        found = through
+        found, agreed = through, agreement(found, through)
     ids = [[hit.chunk.chunk_id for hit in hits] for hits in found]
     rows = [Ranked.of(question, one, exact.chunks) for question, one in zip(asked, ids, strict=True)]
     clusters = choose_clusters(
@@ -142,12 +169,11 @@ def _table(file: Path, exact: Retriever, served: Retriever | None, root: Path) -
     )
     seed = derived_seed(load_seed(root / PARAMS), "bootstrap")
     bootstrap = Bootstrap(settings.bootstrap_samples, settings.confidence, seed)
-    metrics = retrieval_metrics(rows, clusters, settings.recall_at, bootstrap)
     unknown = sum(not question.gold for question in asked)
     counts = f"{len(asked)} answerable questions in {len(set(clusters))} clusters"
     counts += f", {unknown} of unknown passage (counted as missed)" if unknown else ""
     counts += f", {foreign} on other documents left out" if foreign else ""
-    return "\n".join([f"{file.name}: {counts}", f"  {retrieval_line(metrics)}", *(f"  {x}" for x in lines)])
+    return Measured(counts, retrieval_metrics(rows, clusters, settings.recall_at, bootstrap), agreed)
 
 
 def agreement(exact: Sequence[Sequence[Hit]], served: Sequence[Sequence[Hit]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,32 @@ def dvc(folder: Path, *arguments: str, online: bool = False) -> str:
 def mark(folder: Path, *arguments: str) -> str:
     """Run the CLI in the project."""
     return call(folder, sys.executable, "-m", "mark", *arguments)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder as somebody."""
+    return call(folder, "git", "-c", "user.name=test", "-c", "user.email=test@example.org", *arguments)
+
+
+def committed_copy(project: Path, target: Path, *remote: str) -> Path:
+    """A copy of a project in which everything is committed, also DVC's default remote if one is given."""
+    folder = Path(shutil.copytree(project, target, symlinks=True))
+    if remote:
+        dvc(folder, "remote", "add", "-q", "-d", *remote)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "run")
+    return folder
+
+
+def clone(origin: Path, target: Path) -> Path:
+    """What a colleague has after `git clone`."""
+    git(origin, "clone", "-q", str(origin), str(target))
+    return target
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that `dvc repro` ran or would run, from what it printed."""
+    return re.findall(r"^Running stage '(.+)'", output, re.M)
 
 
 def clone_of_working_tree(target: Path) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,17 @@ from mark.reproduce.environment import record_here
 from mark.reproduce.pipeline import lock_here, stages_at, stages_of
 from mark.reproduce.store import Store, cache_of
 from mark.reproduce.verification import Original, compare_outputs
-from tests.stages.running import call, dvc, environment, mark
+from tests.conftest import ROOT
+from tests.stages.running import (
+    call,
+    clone,
+    committed_copy,
+    dvc,
+    environment,
+    git,
+    mark,
+    stages_run,
+)
 
 
 def test_every_stage_wrote_its_outputs(project: Path) -> None:
@@ -131,6 +143,49 @@ def test_an_entry_is_followed_back_and_a_document_forward(committed: Path) -> No
         )
 
 
+def test_a_clone_pulls_runs_nothing_and_answers(smoke: Path, tmp_path: Path) -> None:
+    """docs/share.md, with a folder as remote."""
+    author = committed_copy(smoke, tmp_path / "author", "team", str(tmp_path / "storage"))
+    assert "files pushed" in dvc(author, "push")
+    colleague = clone(author, tmp_path / "colleague")
+    assert not (colleague / "chroma_db").exists() and not (colleague / "data/raw").exists()
+    dvc(colleague, "pull")
+    output = dvc(colleague, "repro")
+    assert stages_run(output) == [] and output.count("didn't change, skipping") >= 10
+    answered = mark(colleague, "ask", "How high is the rent?")
+    assert (
+        f"building the Chroma collection pdf_docs in {colleague}/chroma_db" in answered
+    )  # it is no out of DVC
+    assert (colleague / "chroma_db/chroma.sqlite3").is_file() and "rl_trained_lora, the first of" in answered
+    assert git(colleague, "status", "--porcelain") == ""
+
+
+def test_ci_finds_a_stale_lock_without_the_data(smoke: Path, tmp_path: Path) -> None:
+    """The recipe for CI in docs/share.md, as it stands there."""
+    page = (ROOT / "docs/share.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    author = committed_copy(smoke, tmp_path / "author", "team", str(tmp_path / "storage"))
+    dvc(author, "push", "-q", "--recursive", "data/pdfs")
+    fresh = clone(author, tmp_path / "fresh")
+    assert "dvc.lock is up to date" in call(fresh, "bash", "-c", recipe)
+    assert not (fresh / "models/random_lora").exists()  # nothing of it was fetched
+
+    def fails(change: Callable[[Path], object], message: str) -> None:
+        change(fresh)
+        done = subprocess.run(["bash", "-c", recipe], cwd=fresh, env=environment(fresh), text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        assert done.returncode != 0 and message in done.stdout, done.stdout
+        git(fresh, "checkout", "-q", ".")
+
+    fails(lambda at: mark(at, "params", "experiment=smoke", "train.learning_rate=4e-4"), "dvc.lock is stale")
+    fails(lambda at: edit(at / "mark/train/loss.py", "\n", "\n\n"), "dvc.lock is stale")
+    fails(lambda at: edit(at / "params.yaml", "weight_decay: 0.0", "weight_decay: 0.1"), "differs from conf/")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
 def test_report_prints_the_table(project: Path) -> None:
     output = mark(project, "report")
     for label in (
@@ -240,16 +295,58 @@ def test_a_collection_of_ones_own_goes_through_the_pipeline(project: Path) -> No
 
 
 @pytest.mark.long
-def test_a_queued_experiment_runs(project: Path) -> None:
+def test_a_queued_sweep_and_its_traps(project: Path) -> None:
+    """What docs/sweep.md says of queues, in one queue: a whole run, two trainings, two that fail."""
     before = (project / "data/pdfs/lease.pdf").read_bytes()
-    call(project, "git", "add", "-A")
-    call(project, "git", "commit", "-qm", "smoke")
-    changes = ("-S", "experiment=smoke", "-S", "ingest.chunk_tokens=180")
-    dvc(project, "exp", "run", "--queue", "-n", "queued", *changes)
-    dvc(project, "exp", "run", "--run-all")
-    shown = dvc(project, "exp", "show", "--csv")
-    assert "queued" in shown and "Failed" not in shown
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "smoke")
+    smoke = ("-S", "experiment=smoke")
+    dvc(project, "exp", "run", "--queue", "-n", "queued", *smoke, "-S", "ingest.chunk_tokens=180")
+    edit(
+        project / "params.yaml", "weight_decay: 0.0", "weight_decay: 0.3"
+    )  # by hand, so lost to every experiment
+    (project / "conf/train/mine.yaml").write_text("defaults: [smoke, _self_]\nbatch_size: 1\n")
+    grid = ("-S", "train=mine", "-S", "train.lora.r=2,3", "-S", "train.lora.target_modules=auto,[nosuch]")
+    dvc(project, "exp", "run", "--queue", "-n", "rank", *smoke, *grid, "train")
+    edit(project / "conf/train/mine.yaml", "batch_size: 1", "batch_size: 4")  # too late: composed when queued
+    dvc(project, "exp", "run", "--run-all")  # ends with 0, see `call`
+
+    table = {line.split()[0]: line for line in mark(project, "experiments").splitlines() if line}
+    assert "success  ingest.chunk_tokens=180 " in table["queued"] and table["queued"].rstrip().endswith(")")
+    assert {name for name in table if name.startswith("rank-")} == {"rank-1", "rank-2", "rank-3", "rank-4"}
+    failed = {name for name, line in table.items() if line.split()[1] == "failed"}
+    assert len(failed) == 2 and all("target_modules=['nosuch']" in table[name] for name in failed)
+    assert table["Failed:"].startswith("Failed: rank-") and "`dvc queue logs NAME`" in table["Failed:"]
+    trained = {name for name in table if name.startswith("rank-")} - failed
+    for name in trained:
+        assert "train.batch_size=1" in table[name] and "weight_decay" not in table[name]
+        assert table[name].rstrip().endswith("  -")  # evaluated by nobody; its commit's F1 is not its own
+        assert (
+            git(project, "ls-tree", "-r", "--name-only", revision(project, name), "conf/train/mine.yaml")
+            == ""
+        )
+    assert revision(project, "queued") != revision(project, sorted(trained)[0])
     assert (project / "data/pdfs/lease.pdf").read_bytes() == before
+
+    few = ("exp", "show", "--hide-workspace", "--only-changed", "--csv")
+    shown = dvc(project, *few, "--drop", "eval_|rlhf|compare|Created").splitlines()
+    assert shown[0] == "Experiment,rev,typ,State,Executor,ingest.chunk_tokens,train.batch_size,train.lora.r," \
+        "train.lora.target_modules"  # fmt: skip
+    page = draw(project, "queued", "HEAD")
+    assert page.count("vegaEmbed('#plots_") == 9 and "<script src=" not in page
+    git(project, "checkout", "-q", "params.yaml")
+    (project / "conf/train/mine.yaml").unlink()
+
+
+def revision(project: Path, experiment: str) -> str:
+    """The commit of an experiment."""
+    return git(project, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}").strip()
+
+
+def draw(project: Path, *revisions: str) -> str:
+    """The page of `mark plots`."""
+    mark(project, "plots", *revisions, "--out", "laid_over")
+    return (project / "laid_over/index.html").read_text(encoding="utf-8")
 
 
 def test_user_pdf_survives_change_of_corpus(project: Path) -> None:
