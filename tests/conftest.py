@@ -63,7 +63,11 @@ def write_pdf(path: Path, title: str, sections: list[tuple[str, str]]) -> None:
 @pytest.fixture(scope="session")
 def three_pdfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with lease.pdf, statute.pdf and policy.pdf."""
-    folder = tmp_path_factory.mktemp("pdfs")
+    return write_three_pdfs(tmp_path_factory.mktemp("pdfs"))
+
+
+def write_three_pdfs(folder: Path) -> Path:
+    """lease.pdf, statute.pdf and policy.pdf in an existing folder."""
     write_pdf(folder / "lease.pdf", "Lease", LEASE)
     write_pdf(folder / "statute.pdf", "Club Statute", STATUTE)
     write_pdf(folder / "policy.pdf", "Records Policy", POLICY)

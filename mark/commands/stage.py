@@ -89,9 +89,10 @@ def run_stage(name: str, work: Callable[[], Mapping[str, Any] | None], online: b
         log.error("%s: interrupted; what was finished is kept, run it again to go on", name)
         raise SystemExit(130) from None
     except Exception as fault:
-        if (said := disk_fault(fault)) is None:
+        told = disk_fault(fault)
+        if told is None:
             raise
-        log.error("%s: %s", name, said)
+        log.error("%s: %s", name, told)
         raise SystemExit(1) from None
 
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ import mark
 from mark.errors import DataError, ModelError
 from mark.files import CHUNKS, EMBEDDINGS, INDEX, iter_jsonl, read_json, sha256_file, write_json
 from mark.records import Chunk, Row
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 log = logging.getLogger(__name__)
 
@@ -163,12 +167,25 @@ def build_collection(out: Path, chroma: Path, name: str) -> None:
     chroma.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(chroma.parent / f".{chroma.name}.lock", timeout=_LOCK_TIMEOUT_S)
     try:
+        _tell_if_held(lock, chroma)
         with lock:
             _build_locked(out, chroma, name, index.key)
     except Timeout:
         raise DataError(
             f"{chroma} is locked by another process ({lock.lock_file}); wait for it or end it, then try again"
         ) from None
+
+
+def _tell_if_held(lock: BaseFileLock, chroma: Path) -> None:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+        lock.release()
+    except Timeout:
+        log.info(
+            "%s is being built by another process; waiting for it, at most %.0f s", chroma, _LOCK_TIMEOUT_S
+        )
 
 
 def _build_locked(out: Path, chroma: Path, name: str, key: str) -> None:

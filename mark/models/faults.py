@@ -1,23 +1,11 @@
-"""What transformers, peft and safetensors raise about a damaged or unfit model folder."""
+"""What transformers, peft, tokenizers and safetensors raise about a damaged or unfit model folder."""
 
 from __future__ import annotations
 
-import json
-
-from safetensors import SafetensorError
-
-# ImportError: a tokenizer that needs a package; KeyError, TypeError, ...: odd values in config.json.
-LOAD_FAULTS = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    json.JSONDecodeError,
-)
+# All of it: tokenizers raises a bare Exception, an odd value in a config whatever its first use meets.
+LOAD_FAULTS = (Exception,)
+# What a model that did load may raise when it is made ready to answer.
+USE_FAULTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
 
 def first_line(fault: BaseException) -> str:

@@ -16,7 +16,7 @@ from mark.config import Serve
 from mark.errors import MarkError, ModelError
 from mark.evaluation.calibration import Calibrations, thresholds_of
 from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS
-from mark.models.faults import LOAD_FAULTS, first_line
+from mark.models.faults import USE_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
 from mark.pipeline.answer import Rule
@@ -131,7 +131,7 @@ def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch
             return without_model(root, candidate.rule)
         try:
             return _load(candidate, root, limits, dtype)
-        except (MarkError, *LOAD_FAULTS) as fault:
+        except (MarkError, *USE_FAULTS) as fault:
             if candidate.rule == "asked_for":
                 raise fault if isinstance(fault, MarkError) else _broken(candidate, fault) from None
             missing = not any((root / place / candidate.folder).exists() for place in (MODELS, BASE_MODELS))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -50,6 +53,36 @@ def mutated(originals: Sequence[bytes], tokens: Sequence[bytes]) -> st.SearchStr
         st.builds(_overwritten, places, inserted),
     )
     return st.builds(_edited, st.sampled_from(originals), st.lists(edits, min_size=1, max_size=6))
+
+
+def odd_json(original: bytes, odd: Sequence[Any]) -> st.SearchStrategy[bytes]:
+    """A JSON file of which one value, somewhere, is another.
+
+    Args:
+        original: The whole file.
+        odd: The other values.
+    """
+    value = json.loads(original)
+    edits = st.tuples(st.sampled_from(list(_places(value))), st.sampled_from(odd))
+    return st.builds(lambda edit: json.dumps(_with(value, *edit)).encode(), edits)
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands; of long lists the first items."""
+    yield place
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value[:20]) if isinstance(value, list) else ()
+    )
+    for key, inner in items:
+        yield from _places(inner, (*place, key))
+
+
+def _with(value: Any, place: tuple[Any, ...], other: Any) -> Any:
+    if not place:
+        return other
+    changed = copy.copy(value)
+    changed[place[0]] = _with(value[place[0]], place[1:], other)
+    return changed
 
 
 def _edited(content: bytes, edits: list[Edit]) -> bytes:

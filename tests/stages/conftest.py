@@ -8,19 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages.running import clone_of_working_tree, dvc, mark
+from tests.stages.running import smoke_project
 
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory, three_pdfs: Path) -> Path:
     """A clone in which the smoke profile ran once, on the user's own PDFs; left as it is."""
-    folder = clone_of_working_tree(tmp_path_factory.mktemp("smoke") / "clone")
-    for key, value in (("user.name", "test"), ("user.email", "test@example.org")):
-        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
-    mark(folder, "add", str(three_pdfs))
-    mark(folder, "params", "experiment=smoke")
-    dvc(folder, "repro")
-    return folder
+    return smoke_project(tmp_path_factory.mktemp("smoke") / "clone", three_pdfs)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,16 @@ def call(folder: Path, *command: str, online: bool = False) -> str:
     return done.stdout
 
 
+def fails(folder: Path, *command: str) -> str:
+    """Run a command in the project that must fail; all that it said."""
+    done = subprocess.run(
+        list(command), cwd=folder, env=environment(folder), text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode != 0, done.stdout[-4000:]
+    return done.stdout
+
+
 def dvc(folder: Path, *arguments: str, online: bool = False) -> str:
     """Run DVC in the project."""
     return call(folder, sys.executable, "-m", "dvc", *arguments, online=online)
@@ -111,3 +121,14 @@ def clone_of_working_tree(target: Path) -> Path:
             check=True,
         )
     return target
+
+
+def smoke_project(target: Path, pdfs: Path) -> Path:
+    """A clone in which the smoke profile ran once on a folder of PDFs."""
+    folder = clone_of_working_tree(target)
+    for key, value in (("user.name", "test"), ("user.email", "test@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
+    mark(folder, "add", str(pdfs))
+    mark(folder, "params", "experiment=smoke")
+    dvc(folder, "repro")
+    return folder

@@ -18,12 +18,15 @@ from mark.reproduce.pipeline import lock_here, stages_at, stages_of
 from mark.reproduce.store import Store, cache_of
 from mark.reproduce.verification import Original, compare_outputs
 from tests.conftest import ROOT
+from tests.faults.killing import Killing
+from tests.faults.smoke_copy import SmokeCopy
 from tests.stages.running import (
     call,
     clone,
     committed_copy,
     dvc,
     environment,
+    fails,
     git,
     mark,
     stages_run,
@@ -184,6 +187,59 @@ def test_ci_finds_a_stale_lock_without_the_data(smoke: Path, tmp_path: Path) -> 
 
 def edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new, 1))
+
+
+def test_a_killed_stage_is_run_again_as_if_nothing_had_been(smoke: Path, tmp_path: Path) -> None:
+    """One of the kills of tests/faults, at a write; the long tests make two hundred."""
+    kill = Killing(SmokeCopy.below(smoke, tmp_path)).kill("corpus", 3)
+    assert kill.faults == [], kill.line
+    assert kill.how.startswith("write ")
+
+
+def test_damaged_outs_are_made_good_by_a_run(project: Path) -> None:
+    dvc(project, "repro")
+    names = (
+        "data/chunks.jsonl",
+        "models/random_lora/adapter_model.safetensors",
+        "models/embedder/model.safetensors",
+    )
+    before = {name: (project / name).read_bytes() for name in names}
+    for name, content in before.items():
+        (project / name).unlink()  # DVC may have linked it to its cache
+        (project / name).write_bytes(content[: len(content) // 2])
+    said = fails(
+        project,
+        sys.executable,
+        "-m",
+        "mark",
+        "eval",
+        "--model",
+        "random_lora",
+        "--dataset",
+        "data/val_sft.jsonl",
+    )
+    assert "Traceback" not in said and "mark: " in said.splitlines()[-1]
+    dvc(project, "repro")
+    assert {name: (project / name).read_bytes() for name in names} == before
+
+
+def test_a_second_run_at_the_same_time_is_refused_in_a_line(project: Path) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "compare"], cwd=project, text=True,
+        env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert first.stdout is not None
+    shown = ""
+    while "Running stage" not in shown:
+        line = first.stdout.readline()
+        assert line, shown
+        shown += line
+    second = fails(project, sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "compare")
+    assert "is busy, it is being blocked by:" in second and f"(PID {first.pid}): " in second
+    assert "Traceback" not in second and "Running stage" not in second
+    rest = first.stdout.read()
+    assert first.wait() == 0, shown + rest
+    assert "Running stage" not in dvc(project, "repro")
 
 
 def test_report_prints_the_table(project: Path) -> None:

@@ -227,7 +227,7 @@ class Endpoint:
             text, finish = _content(choice["message"]), str(choice.get("finish_reason") or "")
             usage = value.get("usage") or {}
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             _, message = _error_of(content)
             return _Fault(
                 f"HTTP 200 without a reply ({self._scrubbed(message or 'body cut or no JSON')})", None, False
@@ -264,7 +264,7 @@ def _error_of(content: bytes) -> tuple[str, str]:
     """Code and message of an error body; empty where it has another form."""
     try:
         error = json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "", ""
     if not isinstance(error, dict):
         return "", str(error)
