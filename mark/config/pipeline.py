@@ -50,6 +50,8 @@ class Model(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")  # models/base/<name>, entry <name>_lora
     base: WeightSource
     embedder: WeightSource
+    quantization: Literal["none", "nf4"]  # of the base wherever it is loaded; nf4 = 4 bits, needs CUDA
+    device_map: Literal["one", "auto"]  # auto: layer by layer over all GPUs of the machine
 
 
 class ChromaServer(Section):

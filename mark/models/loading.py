@@ -15,9 +15,9 @@ from mark.files import ADAPTER, BASE_MODELS, MODELS, git_root
 from mark.models.embedder import Embedder
 from mark.models.faults import LOAD_FAULTS, first_line
 from mark.models.quiet import quiet_progress
-from mark.models.source_file import base_sha256, read_source
+from mark.models.source_file import base_sha256, read_source, storage_in
 from mark.models.special_ids import set_special_ids
-from mark.models.storage import WHOLE, Storage
+from mark.models.storage import Storage, is_placed
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -33,28 +33,32 @@ def load_base(
     folder: Path,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
-    storage: Storage = WHOLE,
+    storage: Storage | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer, in evaluation mode.
 
     Args:
         folder: A folder of `fetch_model`.
-        dtype: Of the weights in memory.
+        dtype: Of the weights in memory; those in 4 bits or spread over devices have what the device does
+            best instead.
         device: `cpu`, `cuda`, `cuda:0`, ...
-        storage: How the weights are held.
+        storage: How the weights are held; None = as the folder's SOURCE.json says.
 
     Returns:
         Model and tokenizer; padding side left, pad and EOS ids set on both.
 
     Raises:
         ModelError: The folder is missing, no model, incomplete or damaged.
-        MarkError: This machine cannot hold the weights so.
+        MarkError: This machine cannot hold the weights so; a part of them in its main memory or on its disk
+            does not count.
     """
     from transformers import AutoModelForCausalLM
 
-    storage.check(torch.device(device))
-
     _need_folder(folder)
+    storage = storage_in(folder) if storage is None else storage
+    storage.check(torch.device(device))
+    if storage.four_bit or storage.spread:
+        dtype = preferred_dtype(device)
     tokenizer = load_tokenizer(folder)
     try:
         with quiet_progress():
@@ -67,6 +71,11 @@ def load_base(
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
         raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); fetch it anew")
+    if any(parameter.is_meta for parameter in model.parameters()):  # peft would leave adapters there empty
+        raise ModelError(
+            f"{folder} does not fit the GPUs of this machine together; set model.quantization to nf4, or take "
+            "more or larger ones"
+        )
     set_special_ids(model, tokenizer)
     if model.config.model_type == "mamba":
         from mark.models.scan import install
@@ -93,7 +102,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_entry(
-    entry: Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    entry: Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    storage: Storage | None = None,
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load an entry: its base model with the LoRA adapter on top, in evaluation mode.
 
@@ -103,6 +115,7 @@ def load_entry(
         entry: `models/<entry>/` with entry.json, adapter and tokenizer.
         dtype: Of the weights in memory.
         device: `cpu`, `cuda`, ...
+        storage: How the base's weights are held; None = as its SOURCE.json says.
 
     Raises:
         ModelError: entry.json, adapter or base is missing or damaged.
@@ -113,7 +126,7 @@ def load_entry(
     if not (entry / ADAPTER).is_file():
         raise ModelError(f"{entry} holds no {ADAPTER}; run `dvc repro train` (or `dvc pull`)")
     _check_base(entry, base)
-    model, tokenizer = load_base(base, dtype, device)
+    model, tokenizer = load_base(base, dtype, device, storage)
     try:
         with quiet_progress():
             tuned = PeftModel.from_pretrained(model, entry, torch_device=str(device))
@@ -123,7 +136,7 @@ def load_entry(
     if (entry / "tokenizer_config.json").is_file():
         tokenizer = load_tokenizer(entry)
         set_special_ids(tuned.get_base_model(), tokenizer)
-    return tuned.to(device).eval(), tokenizer
+    return (tuned if is_placed(tuned) else tuned.to(device)).eval(), tokenizer
 
 
 def entry_base(entry: Path) -> Path:
@@ -157,7 +170,8 @@ def load_model(
         root: The project's root; by default found from the working folder.
         dtype: Of the weights; None = `preferred_dtype`.
         device: None = a GPU where there is one.
-        merge: Add an entry's adapter into the weights (in float32): a plain model that answers faster.
+        merge: Add an entry's adapter into the weights (in float32): a plain model that answers faster. Not
+            done where the weights are in 4 bits or spread over devices.
 
     Returns:
         Model (evaluation mode), tokenizer and device.
@@ -177,6 +191,7 @@ def load_model(
         return model, tokenizer, device
     if name and (entry / "entry.json").is_file():
         tuned, tokenizer = load_entry(entry, torch.float32 if merge else dtype, device)
+        merge = merge and not is_placed(tuned)
         merged = tuned.merge_and_unload(safe_merge=True).to(dtype).eval() if merge else tuned
         _say(f"{name} on {device}, {dtype}" + (", merged" if merge else ""))
         return merged, tokenizer, device

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from mark.errors import ModelError
 from mark.files import sha256_file, sha256_text, write_json
+from mark.models.storage import WHOLE, Storage
 
 SOURCE_FILE = "SOURCE.json"
 
@@ -31,6 +39,19 @@ class Source(BaseModel):
     architecture: str  # config.model_type
     dtype: str  # of the stored weights
     files: dict[str, str]  # sha256 of each file of the folder but this one
+    four_bit: bool = False  # how they are to be held in memory; see mark/models/storage.py
+    spread: bool = False
+
+    @property
+    def storage(self) -> Storage:
+        """How the weights are to be held in memory."""
+        return Storage(four_bit=self.four_bit, spread=self.spread)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files, and hashes of them, are those from before the two were there."""
+        values: dict[str, Any] = plain(self)
+        return {name: value for name, value in values.items() if value is not False or name == "random"}
 
 
 def write_source(folder: Path, source: Source) -> None:
@@ -52,6 +73,11 @@ def read_source(folder: Path) -> Source:
     except (ValidationError, UnicodeDecodeError) as fault:
         reason = str(fault).splitlines()[0]
         raise ModelError(f"{path} is damaged ({reason}); run `dvc repro -f base_model`") from None
+
+
+def storage_in(folder: Path) -> Storage:
+    """How a folder's weights are to be held; whole where it says nothing."""
+    return read_source(folder).storage if (folder / SOURCE_FILE).is_file() else WHOLE
 
 
 def base_sha256(source: Source) -> str:

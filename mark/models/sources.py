@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from mark.config import WeightSource
 from mark.errors import DataError, ModelError
 from mark.files import sha256_file, whole_folder
+from mark.models.storage import WHOLE, Storage
 from mark.models.source_file import Source, file_hashes, verify_model, write_source
 from mark.wheels import disk_errors, fetch_member
 
@@ -44,13 +45,14 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
-def fetch_model(source: WeightSource, target: Path, seed: int) -> None:
+def fetch_model(source: WeightSource, target: Path, seed: int, storage: Storage = WHOLE) -> None:
     """Make a model folder: safetensors, tokenizer, SOURCE.json. The whole folder or nothing.
 
     Args:
         source: Where the weights come from.
         target: The folder to make; an existing one is replaced only after success.
         seed: Of random weights.
+        storage: How the weights are to be held wherever they are loaded; stands in SOURCE.json.
 
     Raises:
         ModelError: Wrong hash, no network, a full disk, a folder that is no model, pickle weights,
@@ -62,7 +64,9 @@ def fetch_model(source: WeightSource, target: Path, seed: int) -> None:
             _check_folder(work, _name(source))
             for path in work.iterdir():
                 path.chmod(0o644)
-            write_source(work, _describe(source, work, weights_sha256, seed))
+            found = _describe(source, work, weights_sha256, seed)
+            held = {"four_bit": storage.four_bit, "spread": storage.spread}
+            write_source(work, found.model_copy(update=held))
     except DataError as fault:
         raise ModelError(str(fault)) from None
 

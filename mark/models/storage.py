@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from mark.errors import MarkError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -22,7 +21,7 @@ class Storage:
         four_bit: In NF4, four bits a weight, through bitsandbytes.
         shards: Processes that each hold a part of every layer and lend it to the others while they need it
             (FSDP2); all of them load the model together.
-        spread: Layer by layer over all GPUs of this machine, then its memory.
+        spread: Layer by layer over all GPUs of this machine.
 
     Source: Dettmers et al. 2023, arXiv 2305.14314 (NF4, double quantisation).
     """
@@ -35,6 +34,11 @@ class Storage:
     def placed(self) -> bool:
         """Whether loading puts the weights where they stay."""
         return self.four_bit or self.shards > 1 or self.spread
+
+    @classmethod
+    def named(cls, quantization: str, device_map: str) -> Storage:
+        """What section `model` says."""
+        return cls(four_bit=quantization == "nf4", spread=device_map == "auto")
 
     def check(self, device: torch.device) -> None:
         """Refuse what this machine cannot do.
@@ -76,6 +80,29 @@ class Storage:
 
 
 WHOLE = Storage()
+
+
+def refuse_placed(storage: Storage, what: str) -> None:
+    """Refuse work that needs the base's weights whole on one device.
+
+    Args:
+        storage: Of the base.
+        what: Opens the sentence, e.g. `RLHF`.
+
+    Raises:
+        MarkError: They are not.
+    """
+    if storage.placed:
+        raise MarkError(
+            f"{what} needs the base's weights whole on one device; set model.quantization to none and "
+            "model.device_map to one"
+        )
+
+
+def is_placed(model: nn.Module) -> bool:
+    """Whether a model, plain or with an adapter, has its weights in 4 bits, in shards or spread."""
+    spread = getattr(model, "hf_device_map", None)
+    return bool(getattr(model, "is_quantized", False)) or spread is not None or is_sharded(model)
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from mark.errors import DataError
 from mark.files import read_json, sha256_file, whole_folder, write_json, write_text
 from mark.models.loading import load_base, load_entry
 from mark.models.quiet import quiet_progress
+from mark.models.storage import WHOLE
 from mark.registry.converter import convert, find_converter
 from mark.registry.parity import Answering, Asked, Parity, answer, check_weights, compare_answers, require
 from mark.registry.view import ModelInfo
@@ -139,7 +140,7 @@ def write_merged(entry: Path, folder: Path, dtype: str) -> None:
     """
     import torch
 
-    tuned, tokenizer = load_entry(entry)
+    tuned, tokenizer = load_entry(entry, storage=WHOLE)
     merged: Any = tuned.merge_and_unload(safe_merge=True)
     with quiet_progress():
         merged.to(getattr(torch, dtype)).save_pretrained(folder)

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from mark.answering.merging import for_inference
-from mark.models.loading import load_entry, preferred_dtype
+from mark.models.loading import entry_base, load_entry, preferred_dtype
 from mark.models.quiet import quiet_progress
+from mark.models.source_file import storage_in
+from mark.models.storage import refuse_placed
 from mark.rlhf.sampling import Sampled
 
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ def load_policy(entry: Path, device: torch.device) -> tuple[PeftModel, PreTraine
 
     Raises:
         ModelError: Entry or base is missing, damaged, or they do not belong together.
+        MarkError: The base is held in 4 bits or spread over devices.
     """
     from peft import PeftModel
 
+    refuse_placed(storage_in(entry_base(entry)), "RLHF")
     checked, tokenizer = load_entry(entry, torch.float32, device)
     with quiet_progress():
         model = PeftModel.from_pretrained(

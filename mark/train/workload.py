@@ -14,6 +14,7 @@ from mark.config import Train
 from mark.errors import DataError, MarkError
 from mark.files import read_jsonl
 from mark.models.packed_attention import attention_fits, use_packed_attention
+from mark.models.source_file import storage_in
 from mark.models.storage import Storage
 from mark.records import Example
 from mark.train.adapter import build_model
@@ -60,7 +61,7 @@ class Workload:
 
     def rebuild(self, inputs: TrainInputs, settings: Train, seed: int) -> None:
         """The model anew, as it was before training."""
-        storage = storage_of(settings)
+        storage = storage_of(settings, inputs.base_folder)
         self.model, _ = build_model(inputs.base_folder, settings.lora, seed, self.device, self.bf16, storage)
         self.collator = prepare(self.model, self.tokenizer, settings, self.device)
 
@@ -92,16 +93,19 @@ def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
     device = training_device()
     bf16 = wants_bf16(settings.precision, device)
     model, tokenizer = build_model(
-        inputs.base_folder, settings.lora, seed, device, bf16, storage_of(settings)
+        inputs.base_folder, settings.lora, seed, device, bf16, storage_of(settings, inputs.base_folder)
     )
     rows = [encode(part, chunks, tokenizer, settings.max_seq_length) for part in (train, val)]
     collator = prepare(model, tokenizer, settings, device)
     return Workload(model, tokenizer, rows[0], rows[1], collator, device, bf16)
 
 
-def storage_of(settings: Train) -> Storage:
-    """How training holds the base: in 4 bits as `train.quantization` says, in shards as the launch does."""
-    return Storage(four_bit=settings.quantization == "nf4", shards=processes() if wants_shards() else 1)
+def storage_of(settings: Train, base: Path) -> Storage:
+    """How training holds the base: in 4 bits as `train.quantization` or its record says, in shards as the
+    launch does; never spread over devices, of which each process has its own.
+    """
+    four_bit = settings.quantization == "nf4" or storage_in(base).four_bit
+    return Storage(four_bit=four_bit, shards=processes() if wants_shards() else 1)
 
 
 def prepare(
