@@ -175,7 +175,7 @@ def document_named(name: str, found: Sequence[Exposure], chunks: Sequence[Chunk]
     if by_id:
         raise DataError(f"{name} begins the ids of {', '.join(by_id)}; give the name of one of them")
     raise DataError(
-        f"no document {name!r} in the index or in what entries saw; known: {', '.join(sorted(ids)) or '-'}"
+        f"no document {name!r} in the index or in what entries saw; known: {', '.join(sorted(ids)) or 'none'}"
     )
 
 

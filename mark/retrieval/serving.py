@@ -60,11 +60,12 @@ def open_chroma(data: Path, location: Path, name: str) -> StoredSearch:
         raise DataError(
             f"collection {name} in {location} belongs to other chunks than index.json; run `mark ingest`"
         )
+    ids = _ids(data)
     try:
         collection = open_store(str(location)).get_collection(name, embedding_function=None)
-        search = StoredSearch(ChromaVectors(collection), _ids(data))
+        search = StoredSearch(ChromaVectors(collection), ids)
         search.scores(search.stored([0]), 1, [None])  # what is damaged shows now, not at somebody's question
-    except (ChromaError, sqlite3.Error) as fault:
+    except (ChromaError, sqlite3.Error, DataError) as fault:
         raise DataError(
             f"Chroma cannot read collection {name} in {location} ({first_line(fault)}); move that folder "
             "away and run `mark ingest`"
