@@ -42,7 +42,7 @@ def set_up_logging(debug: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, format=text, stream=sys.stderr, force=True)
     level = logging.DEBUG if debug else logging.INFO
     logging.getLogger("mark").setLevel(level if number == "0" else logging.ERROR)
-    for name in ("transformers", "datasets", "sentence_transformers", "chromadb", "pypdf"):
+    for name in ("transformers", "datasets", "sentence_transformers", "chromadb", "pypdf", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
