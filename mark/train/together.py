@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from mark.errors import MarkError
 from mark.train.hardware import training_device
-from mark.train.processes import processes, rank, take_over_shards
+from mark.train.processes import processes, rank, settle_launch, take_over_shards
 
 _TOKEN = "together"  # a file that shows whether all processes see one folder
 _VISIBLE_S = 10.0  # a network file system may show a new file late
@@ -30,7 +30,9 @@ def joined(key: str) -> Iterator[None]:
 
     Raises:
         MarkError: They have not.
+        ConfigError: They were launched for something else.
     """
+    settle_launch()
     if processes() == 1:
         yield
         return

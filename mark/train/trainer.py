@@ -123,6 +123,7 @@ def training_arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    arguments.mixed_precision = "bf16" if bf16 else "no"  # else what `accelerate config` was told
     if arguments.n_gpu > 1:
         arguments._n_gpu = (
             1  # one GPU a process: torchrun serves several, DataParallel copies the model each step
