@@ -310,3 +310,20 @@ def test_another_way_of_training_together_is_one_line(
             ConfigError, match=r"asks for DeepSpeed \(ACCELERATE_USE_DEEPSPEED\); launch with"
         ):
             call()
+
+
+def test_a_step_is_divided_by_its_tokens_whatever_loss_the_model_itself_takes(
+    tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some models (Gemma 3n and 4) say that their own loss cannot be divided so; here it is not used."""
+    from transformers import LlamaForCausalLM
+
+    inputs = make_inputs(tmp_path, tiny_llama_dir)
+    section = settings(batch_size=1, gradient_accumulation_steps=3)
+    for name in ("plain_lora", "other_lora"):
+        train(inputs, section, 7, tmp_path / "models" / name, confirmed=True)
+        monkeypatch.setattr(LlamaForCausalLM, "accepts_loss_kwargs", False, raising=False)
+    plain, other = (
+        tmp_path / "models" / name / "adapter_model.safetensors" for name in ("plain_lora", "other_lora")
+    )
+    assert plain.read_bytes() == other.read_bytes()
