@@ -270,6 +270,9 @@ def test_what_conf_allows(settings: SettingsFactory, monkeypatch: pytest.MonkeyP
             ValueError, match="without user, password or query; a token is named by token_env"
         ):
             ChromaServer(url=wrong, token_env=None)
+    with pytest.raises(ValueError, match="without a path, which Chroma's client leaves out"):
+        ChromaServer(url="http://host:8000/chroma", token_env=None)
+    assert ChromaServer(url="http://host:8000/", token_env=None).url == "http://host:8000/"
     for wrong in ("postgresql://mark:secret@db/law", "http://db/law", "postgresql:///law"):
         with pytest.raises(ValueError, match="the password is PGPASSWORD's"):
             PgVector(url=wrong, index="hnsw")
