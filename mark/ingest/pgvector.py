@@ -64,6 +64,7 @@ def bring_up_to_date(out: Path, place: PgVector, name: str) -> None:
         )
         if (table := _table(connection, name, index.key)) is not None:
             if _count(connection, table) == index.chunks:
+                _renew(connection, name, index.key)
                 return
             log.warning("table %s lacks rows of chunks.jsonl; it is written anew", table)
             _drop(connection, name, index.key, table)
@@ -238,6 +239,15 @@ def _drop(connection: Connection[Any], name: str, key: str, table: str) -> None:
 
     connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(table)))
     connection.execute(f"DELETE FROM {_REGISTRY} WHERE name = %s AND key = %s", (name, key))
+
+
+def _renew(connection: Connection[Any], name: str, key: str) -> None:
+    """A state that is used again counts as the newest: its readers keep it beside the next one."""
+    query = (
+        f"UPDATE {_REGISTRY} SET made = clock_timestamp() WHERE name = %s AND key = %s "
+        f"AND made < (SELECT max(made) FROM {_REGISTRY} WHERE name = %s)"
+    )
+    connection.execute(query, (name, key, name))
 
 
 def _older(connection: Connection[Any], name: str) -> Sequence[tuple[str, str]]:

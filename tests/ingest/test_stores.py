@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+import mark.ingest.chroma_server as chroma_server_module
 from mark.commands.doctor import Check, _collection
 from mark.config import ChromaServer, Ingest, PgVector
 from mark.errors import ConfigError, DataError, MarkError
@@ -141,6 +142,56 @@ def test_readers_keep_the_last_state_and_older_ones_go(place: Ingest, tmp_path: 
             reading = open_search(data, place, tmp_path)
     assert states(place) == sorted(state(place, key) for key in keys[1:])
     assert reading.scores(np.eye(1, 4, dtype=np.float32), 1, [None])[0].tolist() == [1.0, 0.0]
+
+
+def test_a_state_that_is_used_again_is_no_old_one(place: Ingest, tmp_path: Path) -> None:
+    """As after `git checkout` of an earlier commit and back: its readers keep it beside the next one."""
+    data, keys = tmp_path / "data", []
+    for count in (1, 2, 1, 3):
+        data_folder(data, TEXTS[:count])
+        bring_up_to_date(data, place, tmp_path)
+        keys.append(read_index(data).key)
+    assert keys[2] == keys[0]
+    assert states(place) == sorted(state(place, key) for key in (keys[0], keys[3]))
+
+
+def test_an_old_state_that_another_writer_removes_at_the_same_time(
+    chroma_url: str, settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = settings(collection="twice", chroma={"url": chroma_url, "token_env": None})
+    data, listed = tmp_path / "data", chroma_server_module._all
+    for count in (1, 2):
+        data_folder(data, TEXTS[:count])
+        bring_up_to_date(data, place, tmp_path)
+    old = states(place)
+
+    def removed_meanwhile(client: Any) -> list[Any]:
+        found = listed(client)
+        for collection in found:
+            if collection.name in old:
+                client.delete_collection(collection.name)
+        return found
+
+    monkeypatch.setattr(chroma_server_module, "_all", removed_meanwhile)
+    data_folder(data, TEXTS)
+    bring_up_to_date(data, place, tmp_path)
+    assert states(place) == [state(place, read_index(data).key)]
+
+
+def test_a_state_that_another_writer_mended_meanwhile_stays(
+    chroma_url: str, settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = settings(collection="mended", chroma={"url": chroma_url, "token_env": None})
+    data = data_folder(tmp_path / "data", TEXTS)
+    bring_up_to_date(data, place, tmp_path)
+    key = read_index(data).key
+    client = open_store(chroma_url)
+    (first,) = states(place)
+    before = client.get_collection(first, embedding_function=None).id
+    monkeypatch.setattr(chroma_server_module, "is_published", lambda *_: False)  # seen before it was there
+    bring_up_to_date(data, place, tmp_path)
+    assert states(place) == [state(place, key)]
+    assert client.get_collection(first, embedding_function=None).id == before
 
 
 def test_it_answers_as_exact_search_does(place: Ingest, tmp_path: Path) -> None:
