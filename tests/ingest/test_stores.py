@@ -240,6 +240,24 @@ def writing(place: Ingest) -> bool:
     return found is not None and found[0] > 0
 
 
+def test_long_names_and_odd_characters(postgres_url: str, settings: SettingsFactory, tmp_path: Path) -> None:
+    """A table's name has 63 bytes: states of one collection, and collections that begin alike, stay apart."""
+    database = {"url": postgres_url, "index": "none"}
+    data = tmp_path / "data"
+    for name in ("ü" * 30, "ü" * 30 + "2"):
+        place = settings(collection=name, store="pgvector", pgvector=database)
+        for count in (2, 3):
+            data_folder(data, TEXTS[:count])
+            row = read_jsonl(data / "chunks.jsonl", Chunk)[0]
+            rest = read_jsonl(data / "chunks.jsonl", Chunk)[1:]
+            odd = row.model_copy(update={"title": "A\x00ct", "text": row.text + "\x00"})
+            write_jsonl(data / "chunks.jsonl", [odd, *rest])
+            write_index(data, [odd, *rest], np.eye(count, 4, dtype=np.float32), 1, "0" * 64)
+            bring_up_to_date(data, place, tmp_path)
+            assert open_search(data, place, tmp_path).stored([0]).tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert max(len(table_name("ü" * n, "0" * 64).encode()) for n in range(1, 60)) <= 63
+
+
 @pytest.mark.long
 def test_a_killed_writer_leaves_the_old_state_and_nothing_half(place: Ingest, tmp_path: Path) -> None:
     data = data_folder(tmp_path / "data", TEXTS)
