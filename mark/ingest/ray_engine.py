@@ -62,7 +62,7 @@ def workers(maker: DocumentMaker, root: Path) -> Iterator[Pool]:
             address=cluster.address, include_dashboard=False if cluster.address is None else None,
             log_to_driver=False, logging_level=logging.ERROR,
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as fault:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as fault:
         first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
         raise MarkError(
             f"no Ray cluster answers at ingest.ray.address {cluster.address} ({first}); start one with "

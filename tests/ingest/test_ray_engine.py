@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -183,6 +185,32 @@ def test_a_machine_that_is_lost_is_done_without(
         nodes.shutdown()
     assert lost.is_set()
     assert written(tmp_path / "ray") == written(tmp_path / "local")
+
+
+@pytest.mark.long
+def test_a_cluster_whose_token_is_missing_here_is_one_line(
+    settings: SettingsFactory, three_pdfs: Path, tiny_bert_dir: Path, tmp_path: Path
+) -> None:
+    """In a process of its own: Ray reads its environment once."""
+    pytest.importorskip("ray")
+    code = (
+        "import sys; from pathlib import Path; from mark.config import Ingest; from mark.errors import MarkError; "
+        "from mark.ingest import ingest_pdfs\n"
+        "try: ingest_pdfs(Ingest.model_validate_json(sys.argv[1]), *map(Path, sys.argv[2:]))\n"
+        "except MarkError as fault: sys.stdout.write(str(fault))"
+    )
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, on(settings, address).model_dump_json(), str(three_pdfs),
+             str(tiny_bert_dir), str(tmp_path / "data")],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "HOME": str(tmp_path)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.stdout.startswith(f"no Ray cluster answers at ingest.ray.address {address} ("), done.stderr
+    assert "authentication token" in done.stdout and "\n" not in done.stdout
 
 
 @pytest.mark.long
