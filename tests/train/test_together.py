@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import mark.train.run as train_run
 import mark.train.together as together
 import mark.train.workload as workload
 from mark.commands.stage import launched
 from mark.errors import ConfigError, GuardError, MarkError
+from mark.train.checkpoints import mark_complete
 from mark.train.collator import IGNORED, AnswerCollator
 from mark.train.guard import check_guards
 from mark.train.packing import PackedCollator
@@ -116,6 +118,26 @@ def test_no_process_takes_a_step_that_another_leaves_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(workload, "smallest", lambda number: 0)  # some other process was slow
     work = workload.Workload.__new__(workload.Workload)  # touched by no step
     assert workload.typical_timing(work, Schedule.of(settings(), 4, 2), fast) is fast
+
+
+def test_a_checkpoint_that_some_machine_does_not_see_whole_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-3/optimizer.pt").write_bytes(b"state")
+    mark_complete(tmp_path / "checkpoint-3")
+    monkeypatch.setattr(train_run, "processes", lambda: 2)
+    for others, told in ((1, None), (0, "do not see .*checkpoint-3 whole; start it again")):
+        monkeypatch.setattr(train_run, "smallest", lambda number, others=others: min(number, others))
+        if told is None:
+            train_run._check_seen(tmp_path / "checkpoint-3")
+            continue
+        with pytest.raises(MarkError, match=told):
+            train_run._check_seen(tmp_path / "checkpoint-3")
+    (tmp_path / "checkpoint-3/optimizer.pt").unlink()
+    monkeypatch.setattr(train_run, "smallest", lambda number: number)
+    with pytest.raises(MarkError, match="do not see"):
+        train_run._check_seen(tmp_path / "checkpoint-3")
 
 
 def _same(one: Path, other: Path, near: float = 3e-6) -> None:
