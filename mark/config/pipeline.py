@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -63,7 +64,14 @@ class ChromaServer(Section):
     @field_validator("url")
     @classmethod
     def _is_plain(cls, value: str | None) -> str | None:
-        return plain_url(value, ("http", "https"), "a token is named by token_env") if value else None
+        if not value:
+            return None
+        plain = plain_url(value, ("http", "https"), "a token is named by token_env")
+        if urlsplit(plain).path not in ("", "/"):
+            raise ValueError(
+                "allowed: http(s)://HOST[:PORT] without a path, which Chroma's client leaves out"
+            )
+        return plain
 
     @field_validator("token_env")
     @classmethod

@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = {
 # Modules that work on what the others made.
 _AFTERWARDS = {
     "cache.py", "chroma_server.py", "embed.py", "index.py", "outputs.py", "pgvector.py", "progress.py",
-    "ray_engine.py", "stores.py", "vector_store.py",
+    "ray_engine.py", "ray_pool.py", "stores.py", "vector_store.py",
 }  # fmt: skip
 _PACKAGES = ("pypdfium2", "pypdf", "docling", "ocrmypdf", "numpy", "tokenizers", "transformers", "torch")
 _TOOLS = ("ocrmypdf", "tesseract")  # their presence decides what becomes of a scan
@@ -239,6 +239,19 @@ def _folder_sha256(folder: Path) -> dict[str, str]:
 def code_sha256() -> str:
     """One hash of the code that turns a file into chunks and vectors."""
     return _digest([_reading_code(), _embedding_code()])
+
+
+def installed(embedder: Path) -> dict[str, str]:
+    """What a document's pages, chunks and vectors depend on beside code and settings.
+
+    Args:
+        embedder: Folder of the embedding model.
+
+    Returns:
+        What it is -> version or hash: packages, programs and the embedder's files.
+    """
+    files = _folder_sha256(embedder).items()
+    return _environment() | {f"embedder ({name})": content for name, content in files}
 
 
 def _reading_code() -> dict[str, str]:

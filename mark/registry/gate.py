@@ -11,7 +11,8 @@ from mark.config import Registry
 from mark.errors import DataError, ModelError
 from mark.evaluation.report import verdict_sentence
 from mark.evaluation.significance import Bootstrap
-from mark.models.loading import load_entry
+from mark.models.loading import entry_base, load_entry
+from mark.models.source_file import storage_in
 from mark.records import Prediction
 from mark.registry.champion import Champion, now
 from mark.registry.contest import Contest, against_baselines, against_champion, contest_of, keep_present
@@ -192,6 +193,10 @@ class Gate:
         return Check("forgetting", found.passes(margin), found.sentence(margin))
 
     def _parity(self, info: ModelInfo) -> Check:
+        if storage_in(entry_base(info.folder)).placed:
+            return Check(
+                "parity", True, "its base is held in 4 bits or on several devices, so it is never merged"
+            )
         try:
             return Check("parity", True, merged_parity(info, self.bench()).sentence())
         except (ModelError, DataError) as fault:

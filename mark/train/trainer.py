@@ -123,6 +123,7 @@ def training_arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    arguments.mixed_precision = "bf16" if bf16 else "no"  # else what `accelerate config` was told
     if arguments.n_gpu > 1:
         arguments._n_gpu = (
             1  # one GPU a process: torchrun serves several, DataParallel copies the model each step
@@ -162,6 +163,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             train_dataset=train_rows,
             eval_dataset=val_rows,
         )
+        self.model_accepts_loss_kwargs = (
+            True  # `compute_loss` divides by the step's tokens, whatever the model
+        )
         self.body = find_body(model)
         self.meter = Meter()
         self.order = order
@@ -191,10 +195,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         DistributedDataParallel, which averages gradients, the count is that of all processes, so the
         loss is multiplied by their number.
         """
-        loss, answer_tokens = answer_loss(model, self.body, inputs)
+        loss, _ = answer_loss(model, self.body, inputs)
         self.meter.count(inputs)
-        if num_items_in_batch is None:
-            return loss / max(answer_tokens, 1)
+        assert num_items_in_batch is not None
         scale: int = self.accelerator.num_processes
         return loss / num_items_in_batch * scale
 

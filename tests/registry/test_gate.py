@@ -96,6 +96,14 @@ def test_an_entry_whose_merge_does_not_agree_is_refused(
     refused = gate(registry, strict).decide("transformer_lora")
     assert [(c.name, c.passed) for c in refused.checks][-1] == ("parity", False)
 
+    record = registry.root / "models/base/transformer/SOURCE.json"
+    held = json.loads(record.read_text()) | {"spread": True}
+    record.unlink()
+    record.write_text(json.dumps(held))
+    passed = gate(registry, strict).decide("transformer_lora")  # it would never be merged
+    assert [(c.name, c.passed) for c in passed.checks][-1] == ("parity", True)
+    assert "held in 4 bits or on several devices" in passed.reason
+
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
