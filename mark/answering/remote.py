@@ -25,6 +25,7 @@ from mark.answering.completions import CompletionServer, Token
 from mark.answering.engine import Generation, Request, first_ids, generation_of
 from mark.config import AnswerServer
 from mark.errors import EndpointError, ModelError
+from mark.files import BASE_MODELS, MODELS
 from mark.models.loading import entry_base, load_tokenizer
 from mark.prompting import REFUSAL, Passage, answer_ids, build_prompt
 
@@ -237,6 +238,22 @@ class RemoteEngine:
                 "(vLLM: --logprobs-mode raw_logprobs, the default)"
             )
         return [(token.id, token.logprob) for token in reply.tokens]
+
+
+def model_folder(name: str, root: Path) -> Path:
+    """Where a model's tokenizer lies: an entry of models/ or a base model.
+
+    Args:
+        name: As `mark.load_model` takes it.
+        root: The project's root.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    for folder, proof in ((root / BASE_MODELS / name, "config.json"), (root / MODELS / name, "entry.json")):
+        if name and (folder / proof).is_file():
+            return folder
+    raise ModelError(f"no model named {name!r} under {root / MODELS}; run `dvc repro base_model`")
 
 
 def remote_engine(

@@ -43,6 +43,7 @@ class CompletionsServer:
         script: Said first, request by request, in place of the models' replies.
         twist: Changes each reply of the models.
         biased: Tell log probabilities after logit_bias, as some servers do.
+        deaf: Pass over logit_bias.
     """
 
     models: Mapping[str, tuple[Any, int]]
@@ -51,6 +52,7 @@ class CompletionsServer:
     script: list[Say] = field(default_factory=list)
     twist: Callable[[Any], Any] = field(default=lambda reply: reply)
     biased: bool = False
+    deaf: bool = False
     seen: list[Body] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -78,7 +80,7 @@ class CompletionsServer:
     def _complete(self, body: Body) -> Any:
         model, eos = self.models[body["model"]]
         ids = list(body["prompt"])
-        bias = {int(token): value for token, value in body.get("logit_bias", {}).items()}
+        bias = {int(token): value for token, value in body.get("logit_bias", {}).items() if not self.deaf}
         places: list[tuple[int, float, dict[int, float]]] = []
         while len(places) < body["max_tokens"] and not (places and places[-1][0] == eos):
             logits = model(input_ids=torch.tensor([ids])).logits[0, -1].float()
