@@ -219,13 +219,15 @@ def _remote_collection(root: Path, settings: Ingest, chunks: int) -> Check:
 
 def _answer_servers(root: Path) -> Iterator[Check]:
     """Servers that are to answer in place of this process."""
-    for name, section in (("eval", Eval), ("serve", Serve)):
-        place = f"{name}.server"
+    try:
+        params = load_params(root / "params.yaml")
+    except MarkError:
+        return  # said above
+    found: dict[str, Eval | Serve] = {"eval.server": params.eval, "serve.server": params.serve}
+    chosen = {place: one.server for place, one in found.items() if one.engine == "openai"}
+    for place, server in chosen.items():
         try:
-            settings = load_section(section, name, root / "params.yaml")
-            if settings.engine == "local":
-                continue
-            served = CompletionServer(settings.server, place).models()
+            served = CompletionServer(server, place).models()
             yield Check(place, f"serves {', '.join(sorted(served)[:8]) or 'no model'}", "")
         except MarkError as fault:
             yield Check(place, "cannot answer", str(fault).splitlines()[0])

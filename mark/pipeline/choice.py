@@ -162,9 +162,13 @@ def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
             f"models/{candidate.folder} holds another adapter than {CHAMPION} names; "
             f"`mark models promote {candidate.name}` promotes it anew"
         )
-    there = None if limits.server is None else _there(candidate, root, limits, limits.server)
-    engine = _here(candidate, root, limits, dtype) if there is None else there
-    calibration, note = _refusal_rule(candidate, sha256, root, LOCAL if there is None else there.name)
+    engine: StreamingEngine | RemoteEngine
+    if limits.server is None:
+        engine, ran_by = _here(candidate, root, limits, dtype), LOCAL
+    else:
+        engine = _there(candidate, root, limits, limits.server)
+        ran_by = engine.name
+    calibration, note = _refusal_rule(candidate, sha256, root, ran_by)
     return Answerer(
         name=candidate.name,
         sha256=sha256,

@@ -118,7 +118,7 @@ def make_report(inputs: ReportInputs, settings: Rlhf, evaluation: Eval, retrieva
     evidence = _evidence(metrics, policy, settings, evaluation)
     decision: Decision = decide(evidence)
     metrics |= {**asdict(decision), "too_few_to_judge": evidence.too_few}
-    if apart := _apart(inputs):
+    if apart := engines_apart(inputs):
         metrics["reason"] += f"; {apart}"
     metrics = rounded(metrics)
     predictions = [row for arm in rows.values() for row in arm]
@@ -146,7 +146,7 @@ def _answers(
     return rows
 
 
-def _apart(inputs: ReportInputs) -> str:
+def engines_apart(inputs: ReportInputs) -> str:
     """Says so where eval asked a server: the control arm is asked in this process whatever eval does."""
     engines = {"base and sft": engine_of(inputs.sft_answers), "rlhf": engine_of(inputs.policy_answers)}
     if not _is_sft(inputs):
