@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from mark.config.answering import AnswerServer, EngineKind, check_engine
 from mark.config.section import Fraction, Section, plain_url, variable_name
 
 
@@ -286,3 +287,10 @@ class Eval(Section):
     bootstrap_samples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1.0)  # of the intervals
     min_clusters: int = Field(ge=2)  # fewer: the verdict is `cannot tell`
+    engine: EngineKind  # what answers: a model in this process, or one behind `server`
+    server: AnswerServer
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Eval:
+        check_engine(self.engine, self.server)
+        return self
