@@ -55,3 +55,5 @@ def settle_launch() -> None:
                 "conf/accelerate/ddp.yaml or conf/accelerate/fsdp2.yaml"
             )
     os.environ.pop(_COMPILER, None)
+    if processes() == 1:  # nothing to share out
+        os.environ.pop(_LAUNCH, None)

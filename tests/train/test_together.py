@@ -94,6 +94,14 @@ def test_a_launcher_that_is_no_program_is_one_line(monkeypatch: pytest.MonkeyPat
     assert not launched("train")
 
 
+def test_one_process_has_no_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else accelerate would cut the adapter too, which is then saved in pieces."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with together.joined("0" * 64):
+        assert "ACCELERATE_USE_FSDP" not in os.environ
+
+
 def test_more_processes_than_gpus_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "3")):
         monkeypatch.setenv(name, value)
