@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from mark.models.faults import first_line
 
 log = logging.getLogger(__name__)
 
-_MADE = "mark_made"  # in a collection's metadata: when, nanoseconds since 1970
+_MADE = "mark_made"  # in a collection's metadata: when by the server's clock, nanoseconds since 1970
 _KEPT = 2  # newest states: readers of the last one go on until they see the next
 _ABANDONED_NS = 86_400 * 10**9  # an unfinished collection this old has no writer
 
@@ -106,7 +105,7 @@ def _publish(client: Any, name: str, key: str, rows: RowFiles) -> None:
     """
     final = published_name(name, key)
     damaged = _find(client, final)
-    made = time.time_ns()
+    made = _moment(client, name)
     own = f"{final}-{made}-{secrets.token_hex(4)}"
     try:
         collection = fill(client, own, rows, lambda line: log.info("%s: %s", final, line), {_MADE: made})
@@ -153,14 +152,24 @@ def _key(collection: Any) -> str | None:
 
 def _tidy(client: Any, name: str, final: str) -> None:
     """Remove older states than the last two, and what killed writers left."""
-    shape = re.compile(re.escape(name) + r"-[0-9a-f]{12}(-\d+-[0-9a-f]{8})?")
-    ours = [found for found in _all(client) if shape.fullmatch(found.name) and _key(found) is not None]
+    ours, now = _ours(client, name), int(client.heartbeat())
     states = [found for found in ours if _key(found) != UNFINISHED and found.name != final]
     states.sort(key=_made, reverse=True)
     old = states[_KEPT - 1 :]
-    old += [f for f in ours if _key(f) == UNFINISHED and time.time_ns() - _made(f) > _ABANDONED_NS]
+    old += [f for f in ours if _key(f) == UNFINISHED and now - _made(f) > _ABANDONED_NS]
     for found in old:
         client.delete_collection(found.name)
+
+
+def _moment(client: Any, name: str) -> int:
+    """The server's clock, one for all machines; later than every state that is there, if it was set back."""
+    return max(int(client.heartbeat()), 1 + max(map(_made, _ours(client, name)), default=0))
+
+
+def _ours(client: Any, name: str) -> list[Any]:
+    """The states of a collection, finished or not."""
+    shape = re.compile(re.escape(name) + r"-[0-9a-f]{12}(-\d+-[0-9a-f]{8})?")
+    return [found for found in _all(client) if shape.fullmatch(found.name) and _key(found) is not None]
 
 
 def _made(collection: Any) -> int:
