@@ -201,7 +201,7 @@ def shared(tmp_path: Path) -> Path:
     root.mkdir()
     with Repo.init(str(root), no_scm=True) as repo:
         with repo.config.edit() as config:
-            config["core"] = {"remote": "team", "analytics": False}
+            config["core"]["remote"] = "team"
             config["remote"] = {"team": {"url": str(remote)}}
         (root / "a.txt").write_text("hello")
         repo.add(str(root / "a.txt"))
