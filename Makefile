@@ -15,11 +15,13 @@ unexport PYTHONPATH
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 PROOF := tmp/proof
+SBOM := sbom.cdx.json
+AUDIT_S := 25
 SITE := NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 # Two processes halve the time of the tests; a file's tests stay in one. pytest-xdist comes with `make extras`.
 WORKERS = $(shell $(BIN)/python -c 'import xdist; print("-n 2 --dist loadfile")' 2>/dev/null)
 
-.PHONY: help install extras repro test test-long bench check docs format clean proof proof-status
+.PHONY: help install extras repro test test-long bench check audit sbom docs format clean proof proof-status
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -36,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@mark plots --setup
 	@touch $(STAMP)
 
-extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), S3 (s3), searching settings (tune), other stores and engines (pgvector, ray, qlora), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel), what `make bench` compares with (bench), the documentation's site (docs)
+extras: $(STAMP)  ## the optional packages too: text recognition (ocr), masking of personal data (pii), S3 (s3), searching settings (tune), other stores and engines (pgvector, ray, qlora), the tests of the web page (browser) and of deploy/ (deploy), tests in two processes (parallel), audits (audit), fuzzing (fuzz), what `make bench` compares with (bench), the documentation's site (docs)
 	@$(PIP) install --quiet -c requirements.lock -r requirements-extras.lock
 	@for program in tesseract gs; do command -v $$program >/dev/null || echo "$$program is missing: apt-get install tesseract-ocr ghostscript"; done
 
@@ -55,7 +57,7 @@ test-long: $(STAMP)  ## the tests that take minutes, a file at a time; goes on w
 bench: $(STAMP)  ## compare with other tools on this machine; writes bench/results.json (after `make repro` and `make extras`)
 	@python -m bench.run
 
-check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/ (under a minute)
+check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/, known vulnerabilities (about a minute)
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -64,6 +66,14 @@ check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/ (under a
 	@mark held-out --check
 	@mark reference --check
 	@if python -c 'import mkdocs' 2>/dev/null; then $(SITE) --site-dir .cache/site; else echo "docs are not built: make extras"; fi
+	@python .ci/audit.py --limit $(AUDIT_S)
+
+audit: $(STAMP)  ## known vulnerabilities of the locked packages, by pip-audit (after `make extras`; needs a network)
+	@python .ci/audit.py
+
+sbom: $(STAMP)  ## write sbom.cdx.json: the locked packages as CycloneDX (after `make extras`)
+	@cat requirements.lock requirements-extras.lock | "$(BIN)/cyclonedx-py" requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file "$(SBOM)" -
+	@echo "$(SBOM) names the locked packages"
 
 docs: $(STAMP)  ## build the documentation into site/ (after `make extras`); `python -m http.server -d site` shows it
 	@mark reference
@@ -79,7 +89,7 @@ proof-status: $(STAMP)  ## how far the proof is
 	@mark proof
 
 clean:  ## remove .venv, caches and what the pipeline wrote (never data/pdfs, feedback or the DVC cache)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build site *.egg-info chroma_db .chroma_db.* .ckpt .cache logs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build site $(SBOM) *.egg-info chroma_db .chroma_db.* .ckpt .cache logs
 	rm -rf data/raw data/pages.jsonl data/chunks.jsonl data/embeddings.npy data/index.json data/ingest_report.json data/.ingest.part data/token_vectors data/.token_vectors.*
 	rm -rf data/train_sft.jsonl data/val_sft.jsonl data/test_sft.jsonl data/ledger.json data/practice_passages.jsonl reports/eval reports/rlhf reports/compare reports/timing_*.json
 	rm -rf models/base models/embedder models/reranker models/*_lora models/*_lora_* plots/train runs

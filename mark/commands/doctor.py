@@ -270,6 +270,18 @@ def _dvc(root: Path) -> Iterator[Check]:
     yield Check(
         "DVC", "up to date" if lines == "0" else "stages are stale", "" if lines == "0" else "`make repro`"
     )
+    yield from _remotes(root)
+
+
+def _remotes(root: Path) -> Iterator[Check]:
+    """DVC takes the bytes of a remote for those that their name promises, unless it is told to look."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        remotes = {name: bool(values.get("verify")) for name, values in repo.config["remote"].items()}
+    for name, checked in sorted(remotes.items()):
+        remedy = "" if checked else f"`dvc remote modify {name} verify true`"
+        yield Check(f"remote {name}", f"hashes are {'' if checked else 'not '}checked by `dvc pull`", remedy)
 
 
 def _run(command: list[str], root: Path, code: bool = False) -> str:

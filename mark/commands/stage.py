@@ -150,7 +150,10 @@ def remove_leftovers() -> None:
     for folder in _WRITTEN:
         for path in folder.glob(_TEMPORARY):
             with contextlib.suppress(FileNotFoundError):  # another stage removes it too
-                if time.time() - path.lstat().st_mtime < _STALE_S:
+                age = time.time() - path.lstat().st_mtime
+                if age < 0:  # the clock was set back: it ages from now on
+                    os.utime(path, follow_symlinks=False)
+                if age < _STALE_S:
                     continue
                 log.info("removing %s, which a killed process left", path)
                 if path.is_dir() and not path.is_symlink():

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from mark.models.faults import first_line
 
 log = logging.getLogger(__name__)
 
-_MADE = "mark_made"  # in a collection's metadata: when, nanoseconds since 1970
+_MADE = "mark_made"  # in a collection's metadata: when by the server's clock, nanoseconds since 1970
 _KEPT = 2  # newest states: readers of the last one go on until they see the next
 _ABANDONED_NS = 86_400 * 10**9  # an unfinished collection this old has no writer
 
@@ -114,7 +113,7 @@ def _publish(client: Any, name: str, index: Index, rows: RowFiles) -> None:
     damaged = _find(client, final)
     if damaged is not None and _is_whole(damaged, index.key, index.chunks):
         return  # another machine was quicker
-    made = time.time_ns()
+    made = _moment(client, name)
     own = f"{final}-{made}-{secrets.token_hex(4)}"
     try:
         collection = fill(client, own, rows, lambda line: log.info("%s: %s", final, line), {_MADE: made})
@@ -131,7 +130,7 @@ def _renew(client: Any, name: str, key: str) -> None:
     """A state that is used again counts as the newest: its readers keep it beside the next one."""
     found = _find(client, published_name(name, key))
     if found is not None and any(_made(other) > _made(found) for other in _ours(client, name)):
-        found.modify(metadata={KEY: key, _MADE: time.time_ns()})
+        found.modify(metadata={KEY: key, _MADE: _moment(client, name)})
 
 
 def _is_still(client: Any, name: str, damaged: Any) -> bool:
@@ -173,11 +172,11 @@ def _key(collection: Any) -> str | None:
 
 def _tidy(client: Any, name: str, final: str) -> None:
     """Remove older states than the last two, and what killed writers left."""
-    ours = _ours(client, name)
+    ours, now = _ours(client, name), int(client.heartbeat())
     states = [found for found in ours if _key(found) != UNFINISHED and found.name != final]
     states.sort(key=_made, reverse=True)
     old = states[_KEPT - 1 :]
-    old += [f for f in ours if _key(f) == UNFINISHED and time.time_ns() - _made(f) > _ABANDONED_NS]
+    old += [f for f in ours if _key(f) == UNFINISHED and now - _made(f) > _ABANDONED_NS]
     for found in old:
         _delete(client, found.name)
 
@@ -190,7 +189,13 @@ def _delete(client: Any, name: str) -> None:
         client.delete_collection(name)
 
 
+def _moment(client: Any, name: str) -> int:
+    """The server's clock, one for all machines; later than every state that is there, if it was set back."""
+    return max(int(client.heartbeat()), 1 + max(map(_made, _ours(client, name)), default=0))
+
+
 def _ours(client: Any, name: str) -> list[Any]:
+    """The states of a collection, finished or not."""
     shape = re.compile(re.escape(name) + r"-[0-9a-f]{12}(-\d+-[0-9a-f]{8})?")
     return [found for found in _all(client) if shape.fullmatch(found.name) and _key(found) is not None]
 

@@ -252,7 +252,8 @@ def _copy_remotes(folder: Path, root: Path) -> list[str]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        remotes = {name: dict(values) for name, values in repo.config["remote"].items()}
+        # Of what comes from elsewhere DVC would take the hash on trust.
+        remotes = {name: {**values, "verify": True} for name, values in repo.config["remote"].items()}
         default = repo.config["core"].get("remote")
     remotes[_HERE] = {"url": str(cache_of(root).parents[1])}
     _set_locally(folder, {"remote": remotes})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from mark.config import Train
 from mark.models.storage import is_sharded
@@ -242,7 +243,10 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(found, batch_sampler=batches, collate_fn=self.data_collator)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The oldest goes by its step, once the new one is complete; transformers goes by dates of files."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
         super()._save_checkpoint(model, trial)
+        self.args.save_total_limit = limit
         if is_sharded(self.model):
             # What is trained, and with it the optimiser's state, is whole in every process; transformers
             # keeps to the case in which it is not.
@@ -252,3 +256,4 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            rotate_checkpoints(self.args.output_dir, limit, self.state.best_model_checkpoint)

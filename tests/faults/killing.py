@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from mark.commands.tables import aligned
 from tests.conftest import ROOT
 from tests.faults.kept import code_sha256, kept_template
 from tests.faults.smoke_copy import STAGES, SmokeCopy
@@ -175,14 +176,22 @@ class KeptKills:
         """Read what there is."""
         self._path = folder / "kills.jsonl"
         rows = self._path.read_text().splitlines() if self._path.is_file() else []
-        found = [Kill(**json.loads(row)) for row in rows if row.endswith("}")]
+        found = [kill for row in rows if (kill := _kept(row)) is not None]
         self.rows = {(kill.stage, kill.number): kill for kill in found if kill.code == code}
 
     def add(self, kill: Kill) -> None:
         """Keep one."""
         self.rows[kill.stage, kill.number] = kill
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(kill)) + "\n")
+        with self._path.open("a") as file:  # what an interrupted run left of a line ends here
+            file.write("\n" + json.dumps(asdict(kill)) + "\n")
+
+
+def _kept(row: str) -> Kill | None:
+    """A kill, None for an empty or a cut line."""
+    try:
+        return Kill(**json.loads(row))
+    except (ValueError, TypeError):
+        return None
 
 
 def kill_all(stages: list[str], kills: int, folder: Path = FOLDER) -> list[Kill]:
@@ -199,13 +208,18 @@ def kill_all(stages: list[str], kills: int, folder: Path = FOLDER) -> list[Kill]
 
 
 def table(kills: list[Kill]) -> str:
-    """A line a stage."""
-    lines = []
-    for stage in dict.fromkeys(kill.stage for kill in kills):
-        of_stage = [kill for kill in kills if kill.stage == stage]
-        ended_well = sum(not kill.faults for kill in of_stage)
-        lines.append(f"{stage:22} killed {len(of_stage)} times, ended as an unbroken run {ended_well} times")
-    return "\n".join(lines)
+    """A line a stage, one for all, and each kill that did not end as an unbroken run."""
+    stages = list(dict.fromkeys(kill.stage for kill in kills))
+    rows = [("stage", "kills", "at a moment", "at a write", "left files", "then as an unbroken run")]
+    rows += [_row(stage, [kill for kill in kills if kill.stage == stage]) for stage in stages]
+    rows.append(_row("all", kills))
+    return "\n".join([*aligned(rows), *(kill.line for kill in kills if kill.faults)])
+
+
+def _row(name: str, kills: list[Kill]) -> tuple[str, ...]:
+    at_a_write = sum(kill.how.startswith("write ") for kill in kills)
+    left, whole = sum(bool(kill.left) for kill in kills), sum(not kill.faults for kill in kills)
+    return (name, *map(str, (len(kills), len(kills) - at_a_write, at_a_write, left, whole)))
 
 
 def main() -> int:
@@ -214,7 +228,14 @@ def main() -> int:
     parser.add_argument("stages", nargs="*", help="by default all")
     parser.add_argument("--kills", type=int, default=KILLS, help="of each stage")
     given = parser.parse_args()
-    kills = kill_all(given.stages or list(STAGES), given.kills)
+    stages = given.stages or list(STAGES)
+    try:
+        kills = kill_all(stages, given.kills)
+    except KeyboardInterrupt:
+        kept = KeptKills(FOLDER, code_sha256()).rows.values()
+        print(table([kill for kill in kept if kill.stage in stages]))
+        print("interrupted; the same command goes on from here")
+        return 130
     print(table(kills))
     return 1 if any(kill.faults for kill in kills) else 0
 

@@ -167,15 +167,15 @@ def test_a_checkpoint_with_code_in_it_runs_none(
     assert not marker.exists()
 
 
-def interrupted(folder: Path) -> Path:
-    """A run that ended after a checkpoint; its folder of checkpoints."""
+def interrupted(folder: Path, at: int = 5) -> Path:
+    """A run that ended in the step after `at`, of which each second one has a checkpoint; their folder."""
     from mark.train.trainer import AnswerTrainer
 
     step, done = AnswerTrainer.training_step, []
 
     def failing(self: Any, *arguments: Any, **named: Any) -> Any:
         done.append(1)
-        if self.state.global_step == 5:
+        if self.state.global_step == at:
             raise KeyboardInterrupt
         return step(self, *arguments, **named)
 

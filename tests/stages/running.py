@@ -89,6 +89,7 @@ def committed_copy(project: Path, target: Path, *remote: str) -> Path:
     folder = Path(shutil.copytree(project, target, symlinks=True))
     if remote:
         dvc(folder, "remote", "add", "-q", "-d", *remote)
+        dvc(folder, "remote", "modify", "-q", remote[0], "verify", "true")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "run")
     return folder
