@@ -69,3 +69,14 @@ def objects_at(folder: Path, commit: str) -> dict[str, str]:
         facts, _, path = line.partition("\t")
         found[path] = facts.split()[2]
     return found
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Files that differ from the last commit, those that git does not know among them, ignored ones not.
+
+    Args:
+        folder: The repository's root.
+    """
+    changed = git(folder, "diff", "--name-only", "-z", "HEAD")
+    new = git(folder, "ls-files", "-z", "--others", "--exclude-standard")
+    return [path for path in f"{changed}\0{new}".split("\0") if path]
