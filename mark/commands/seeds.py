@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mark.commands.alone import alone
 from mark.config import PARAMS
 from mark.errors import DataError, GuardError
 from mark.files import METRICS, read_json
+from mark.reproduce.clone import CLONES, seed_clone, set_seed
 from mark.reproduce.clone import run_dvc as run_in_clone
-from mark.reproduce.clone import seed_clone, set_seed
 from mark.reproduce.git import commit_of, file_at, git
 from mark.reproduce.pipeline import Tree, lock_here, params_of, stages_at
 from mark.reproduce.seeds import (
@@ -59,19 +60,10 @@ def run_seeds(runs: int, threads: int | None, root: Path) -> str:
             "data_prep.llm.enabled: another seed may send other text and cost money again; measure with "
             "`mark params data_prep.llm.enabled=false` committed"
         )
-    spread = _begun(root, commit)
-    wanted = [int(params["seed"]) + number for number in range(runs)]
-    left = [seed for seed in wanted if seed not in spread.seeds]
-    if left:
-        clone = seed_clone(root, commit)
-        files = sorted(out for stage in stages_at(root, commit) for out in stage.outs if _is_metrics(out))
-        for seed in left:
-            started = time.monotonic()
-            set_seed(clone, seed)
-            run_in_clone(clone, ["repro"], threads)
-            spread = spread.with_run(seed, {file: read_json(clone / file) for file in files})
-            write_spread(spread, root)
-            log.info("seed %d: %.0f s, kept in %s", seed, time.monotonic() - started, SEEDS)
+    if not isinstance(params.get("seed"), int):
+        raise DataError(f"{PARAMS} of {commit[:10]} has no seed; run `mark params` to compose it")
+    with alone(root / CLONES / "seeds.lock", "`mark seeds`"):
+        spread = _measured(range(params["seed"], params["seed"] + runs), threads, commit, root)
     compare = read_json(root / COMPARE) if (root / COMPARE).is_file() else {}
     note = "; your uncommitted changes are not part of it" if _changed(root) else ""
     return "\n".join(
@@ -80,6 +72,24 @@ def run_seeds(runs: int, threads: int | None, root: Path) -> str:
             *_table(spread, COMPARE, compare, "this run"),
         ]
     )
+
+
+def _measured(seeds: Sequence[int], threads: int | None, commit: str, root: Path) -> Spread:
+    """The spread with all these seeds; written after each."""
+    spread = _begun(root, commit)
+    left = [seed for seed in seeds if seed not in spread.seeds]
+    if not left:
+        return spread
+    clone = seed_clone(root, commit)
+    files = sorted(out for stage in stages_at(root, commit) for out in stage.outs if _is_metrics(out))
+    for seed in left:
+        started = time.monotonic()
+        set_seed(clone, seed)
+        run_in_clone(clone, ["repro"], threads)
+        spread = spread.with_run(seed, {file: read_json(clone / file) for file in files})
+        write_spread(spread, root)
+        log.info("seed %d: %.0f s, kept in %s", seed, time.monotonic() - started, SEEDS)
+    return spread
 
 
 @dataclass(frozen=True)

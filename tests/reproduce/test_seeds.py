@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mark.commands.seeds import SeedNotes, run_seeds
-from mark.errors import DataError, GuardError
+from mark.errors import DataError, GuardError, MarkError
 from mark.files import read_json
 from mark.reproduce.git import commit_of
 from mark.reproduce.pipeline import lock_of
@@ -180,6 +181,21 @@ def test_stages_of_different_seeds_are_told_apart() -> None:
         "stages: {train: {params: {params.yaml: {seed: 7}}}, eval: {params: {params.yaml: {seed: 8}}}, ingest: {}}"
     )
     assert seeds_of(lock) == {"train": 7, "eval": 8}
+
+
+def test_one_process_at_a_time_and_a_folder_in_the_way(tiny: Path) -> None:
+    (tiny / "tmp/seeds").mkdir(parents=True)
+    with (
+        FileLock(tiny / "tmp/seeds.lock"),
+        pytest.raises(MarkError, match="`mark seeds` already runs in another"),
+    ):
+        run_seeds(2, None, tiny)
+    with pytest.raises(DataError, match=r"tmp/seeds is in the way and no clone"):
+        run_seeds(2, None, tiny)
+    (tiny / "params.yaml").write_text("eval:\n  entries: [tiny_lora]\n")
+    commit(tiny, "no seed")
+    with pytest.raises(DataError, match=r"params\.yaml of .* has no seed"):
+        run_seeds(2, None, tiny)
 
 
 def test_no_seed_pays_for_other_questions(tiny: Path) -> None:
