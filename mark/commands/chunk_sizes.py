@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mark.commands.plots import draw_one
+from mark.commands.plots import check_folder, draw_one
 from mark.commands.retrieval import Measured, changed_settings, measure
 from mark.commands.tables import aligned
 from mark.config import PARAMS, Ingest, load_section, validate
@@ -53,15 +53,16 @@ def run_chunk_sizes(request: ChunkSizes, root: Path) -> str:
         raise ConfigError(
             "--chroma and --chunk-tokens contradict each other: Chroma holds one size of chunks"
         )
+    check_folder(request.out)
     for file in request.files:
         _refuse_examples(file)
     settings = load_section(Ingest, "ingest", root / PARAMS)
-    wanted = [_sized(settings, text) for text in request.sizes.split(",")]
+    wanted = [_sized(settings, text) for text in dict.fromkeys(request.sizes.split(","))]
     heads: dict[Path, str] = {}
     found: list[Row] = []
     for one in wanted:
         for file, chunks, measured in _measured(one, request, root):
-            heads.setdefault(file, f"{file.name}: {measured.counts}")
+            heads.setdefault(file, f"{file}: {measured.counts}")
             found += _rows(file, one.chunk_tokens, chunks, measured)
     write_json(request.out / "recall.json", found)
     page = draw_one(_plot(found), request.out, root)
@@ -73,7 +74,7 @@ def run_chunk_sizes(request: ChunkSizes, root: Path) -> str:
 
 def _refuse_examples(file: Path) -> None:
     """Examples name their chunk by its content, and another cut makes others."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []:
         try:
             Example.model_validate_json(line)
         except ValidationError:
@@ -105,7 +106,7 @@ def _rows(file: Path, size: int, chunks: int, measured: Measured) -> list[Row]:
     metrics = measured.metrics
     return [
         {
-            "questions": file.name,
+            "questions": file.as_posix(),
             "chunk_tokens": size,
             "chunks": chunks,
             "passages": k,
@@ -119,7 +120,7 @@ def _rows(file: Path, size: int, chunks: int, measured: Measured) -> list[Row]:
 
 
 def _table(file: Path, rows: Sequence[Row]) -> list[str]:
-    own = [row for row in rows if row["questions"] == file.name]
+    own = [row for row in rows if row["questions"] == file.as_posix()]
     passages = sorted({row["passages"] for row in own})
     lines = [["chunk tokens", "chunks", *(f"recall@{k}" for k in passages)]]
     for size in dict.fromkeys(row["chunk_tokens"] for row in own):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mark.commands.dvc import dvc
-from mark.commands.rlhf import last_rlhf_report
-from mark.commands.seeds import seed_lines
+from mark.commands.rlhf import RLHF, rlhf_table
+from mark.commands.seeds import COMPARE, SeedNotes
 from mark.config import Eval, load_section
 from mark.errors import ConfigError, DataError
 from mark.files import METRICS, read_json
+from mark.reproduce.pipeline import Tree
 
 
 def run_eval(model: str | None, dataset: Path | None, root: Path) -> str:
@@ -33,7 +35,7 @@ def run_eval(model: str | None, dataset: Path | None, root: Path) -> str:
 
 
 def last_report(root: Path, full: bool = False) -> str:
-    """The one table of the last run, what training saw, and the verdicts.
+    """The one table of the last run, what training saw, the verdicts, and what other seeds gave.
 
     Args:
         root: The project's root.
@@ -46,18 +48,22 @@ def last_report(root: Path, full: bool = False) -> str:
     from mark.evaluation.report import summary_text
 
     names = load_section(Eval, "eval", root / "params.yaml").entries
-    files = [path for name in names if (path := root / METRICS / f"eval_{name}.json").is_file()]
-    compared = root / METRICS / "compare.json"
+    files = [path for name in names if (root / (path := METRICS / f"eval_{name}.json")).is_file()]
     if not files:
         raise DataError("metrics/ holds no evaluation; `make repro` makes one")
+    notes = SeedNotes.of_project(root)
+
+    def beside(file: Path, told: Callable[[Tree], str]) -> str:
+        content = read_json(root / file)
+        return "\n".join([told(content), *notes.beside(file, content)])
+
     try:
-        if compared.is_file() and not full:
-            content = read_json(compared)
-            return "\n".join([comparison_text(content["compare"]), *seed_lines(root, content)])
-        tables = [summary_text(read_json(path)) for path in files]
-        if (root / METRICS / "rlhf.json").is_file():
-            tables.append(last_rlhf_report(root))
-        return "\n\n".join(tables)
+        if (root / COMPARE).is_file() and not full:
+            return f"{beside(COMPARE, lambda content: comparison_text(content['compare']))}\n{notes.head}"
+        tables = [beside(file, summary_text) for file in files]
+        if (root / RLHF).is_file():
+            tables.append(rlhf_table(root, notes))
+        return "\n\n".join([*tables, notes.head])
     except KeyError as fault:
         raise DataError(
             f"metrics/ lacks {fault}: another version of mark wrote it; run `dvc repro eval compare`"

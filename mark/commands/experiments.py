@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mark.commands.conf_groups import differing
 from mark.commands.dvc import dvc_output
 from mark.commands.lock_file import is_current, out_md5, read_lock
 from mark.commands.tables import aligned
-from mark.errors import DataError
+from mark.errors import ConfigError, DataError
 from mark.files import PLOTS
 
 _HEAD = ("experiment", "state", "changed", "validation loss", "token F1 (development)")
@@ -40,6 +40,7 @@ def experiments_table(cell: str, order: str | None, all_commits: bool, root: Pat
         root: The project's root.
 
     Raises:
+        ConfigError: No evaluation has the cell.
         MarkError: DVC cannot list them.
     """
     from dvc.repo import Repo
@@ -47,6 +48,8 @@ def experiments_table(cell: str, order: str | None, all_commits: bool, root: Pat
     shown = json.loads(
         dvc_output(["exp", "show", "--json", *(["--all-commits"] if all_commits else [])], root)
     )
+    if (known := _cells(shown)) and cell not in known:
+        raise ConfigError(f"--cell {cell}: no evaluation here has it; there are {', '.join(sorted(known))}")
     rows: list[tuple[str, ...]] = [_HEAD]
     failed: list[str] = []
     with Repo(str(root)) as repo:
@@ -60,7 +63,8 @@ def experiments_table(cell: str, order: str | None, all_commits: bool, root: Pat
         raise DataError("there is no commit with params.yaml here; run this inside the project")
     note = (
         f"Token F1 of {cell} on the answerable development questions, the refusal rule off, in points of "
-        "100; no test figure is read. `-`: that stage did not run with these settings."
+        "100; no test figure is read. `-`: that stage did not run with these settings, or `dvc pull` and "
+        "`dvc exp pull` did not bring its curve."
     )
     lines = [*aligned(rows), "", note]
     if failed:
@@ -88,10 +92,22 @@ def _experiment(
     if state not in ("commit", "success") or not params:
         return Experiment(name, state, changes, None, None)
     stages = read_lock(_git_show(repo, data["rev"], "dvc.lock"))
-    entry = f"{params['model']['name']}_lora"
+    entry = f"{(params.get('model') or {}).get('name')}_lora"
     loss = _val_loss(entry, stages, repo) if is_current("train", stages, params) else None
     evaluated = is_current(f"eval@{entry}", stages, params)
     return Experiment(name, state, changes, loss, _f1(entry, cell, data) if evaluated else None)
+
+
+def _cells(shown: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The cells of all evaluations that DVC lists."""
+    found: set[str] = set()
+    for base in shown:
+        tips = [one["revs"][0] for one in base.get("experiments") or []]
+        for data in (one.get("data") or {} for one in (base, *tips)):
+            for file in (data.get("metrics") or {}).values():
+                trees = (tree for tree in (file.get("data") or {}).values() if isinstance(tree, dict))
+                found |= {cell for tree in trees for cell in tree.get("development") or {}}
+    return found
 
 
 def _params(data: Mapping[str, Any]) -> dict[str, Any]:

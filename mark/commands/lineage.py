@@ -24,6 +24,7 @@ from mark.reproduce.git import file_at, git
 from mark.reproduce.origin import EntryFolder, Locks, Origin, data_files, entry_folders
 from mark.reproduce.pipeline import DVC_LOCK
 from mark.reproduce.store import Store, cache_of
+from mark.rlhf.feedback import printable
 
 LAST = "last"
 _NUMERIC = ("torch", "transformers", "peft", "accelerate", "trl", "numpy")
@@ -121,9 +122,8 @@ def _environment_rows(origin: Origin | None, entry: EntryFolder, root: Path) -> 
         rest = len([name for name in there.packages if name not in _NUMERIC])
         yield _row("packages", f"Python {there.python}, {named} and {rest} more (reports/runs)")
         gpus = ", ".join(there.gpus) or "no GPU"
-        yield _row(
-            "machine", f"{there.cpu}, {counted(there.threads, 'thread{s}')}, torch {there.torch_cpu}, {gpus}"
-        )
+        kernels = "torch not loaded" if there.torch_cpu is None else f"torch {there.torch_cpu}"
+        yield _row("machine", f"{there.cpu}, {counted(there.threads, 'thread{s}')}, {kernels}, {gpus}")
         return
     content = None
     if origin is not None:
@@ -165,7 +165,7 @@ def _answer_lines(name: str, root: Path, store: Store) -> Iterator[str]:
         raise DataError(f"no answer {name} in {JOURNAL}; it holds the newest of `mark ask` and `mark serve`")
     what = "refused" if answer.refused else "answered"
     yield f"{answer.response_id} of {answer.time}: {what} by {answer.model}"
-    yield _row("question", answer.question)
+    yield _row("question", printable(answer.question))
     yield from _passage_rows(answer, root)
     if answer.adapter_sha256 is None:
         yield _row("model", "none: the best sentence of the passages")
@@ -188,7 +188,7 @@ def _passage_rows(answer: JournalEntry, root: Path) -> Iterator[str]:
         else:
             pages = ", ".join(map(str, chunk.pages))
             place = f"{chunk.document} (id {chunk.doc_id[:12]}), page {pages}, {chunk.heading}"
-            yield _row(f"passage {number}", f"{chunk_id}: {place}")
+            yield _row(f"passage {number}", printable(f"{chunk_id}: {place}"))
 
 
 def _row(label: str, text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from mark.reproduce.dvc_yaml import read_mapping
+from mark.reproduce.pipeline import DVC_LOCK
 
 _Stages = Mapping[str, Mapping[str, Any]]
 
@@ -14,10 +15,12 @@ def read_lock(text: str) -> dict[str, dict[str, Any]]:
     """The stages of a dvc.lock.
 
     Args:
-        text: The file.
+        text: The file; "" where there is none.
+
+    Raises:
+        DataError: It is damaged.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it was compiled
-    return dict((yaml.load(text, Loader=loader) or {}).get("stages") or {})  # noqa: S506  # a safe loader
+    return dict(read_mapping(text, DVC_LOCK).get("stages") or {}) if text else {}
 
 
 def is_current(stage: str, stages: _Stages, params: Mapping[str, Any]) -> bool:

@@ -45,14 +45,23 @@ def draw_plots(out: Path, revisions: list[str], targets: list[str], root: Path) 
     Raises:
         MarkError: DVC failed.
     """
-    if out.exists() and not out.is_dir():
-        raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
+    check_folder(out)
     template = offline_template(root)
     command = ["plots", "diff", *revisions] if revisions else ["plots", "show", *targets]
     if revisions and targets:
         command += ["--targets", *targets]
     dvc([*command, "--html-template", str(template.resolve()), "--out", str(out.resolve())], root)
     return f"{out / 'index.html'} holds {'the' if targets else 'all'} plots and draws without the network"
+
+
+def check_folder(out: Path) -> None:
+    """Make sure that a page may be written into a folder, before anything is computed for it.
+
+    Raises:
+        MarkError: It is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
 
 
 def draw_one(spec: dict[str, Any], out: Path, root: Path) -> Path:
@@ -66,8 +75,7 @@ def draw_one(spec: dict[str, Any], out: Path, root: Path) -> Path:
     Returns:
         The page.
     """
-    if out.exists() and not out.is_dir():
-        raise MarkError(f"--out {out} is a file; give a folder, which gets index.html")
+    check_folder(out)
     script = json.dumps(spec).replace("<", "\\u003c")
     drawn = f"<div id='plot'></div><script>vegaEmbed('#plot', {script});</script>"
     page = offline_template(root).read_text(encoding="utf-8")

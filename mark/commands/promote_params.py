@@ -20,10 +20,12 @@ from mark.commands.revisions import read_at
 from mark.config import PARAMS, Params, validate
 from mark.errors import ConfigError
 from mark.files import write_text
+from mark.reproduce.dvc_yaml import read_mapping
 
 BEST = "best"
 CONF = Path("conf")
 _EXPERIMENT = "experiment"
+_BY = "by `mark promote-params"  # in the head of each file that is written here
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def promote_params(experiment: str, root: Path) -> str:
     overrides = [f"{_EXPERIMENT}={BEST}", *(f"{key}={_literal(value)}" for key, value in rest.items())]
     _check(wanted, files, overrides, root)
     for file in files:
+        _refuse_handmade(root / file.path)
+    for file in files:
         write_text(root / file.path, file.text)
     lines = [f"{file.path.as_posix()}: {file.told}" for file in files]
     if rest:
@@ -74,16 +78,20 @@ def promote_params(experiment: str, root: Path) -> str:
     return "\n".join(lines)
 
 
+def _refuse_handmade(path: Path) -> None:
+    """A file that somebody else called best.yaml stays as it is."""
+    if path.is_file() and _BY not in path.read_text(encoding="utf-8"):
+        raise ConfigError(
+            f"{path} was not written {_BY}` and would be lost, nothing was written; give it another name"
+        )
+
+
 def _wanted(experiment: str, root: Path) -> Values:
     """The experiment's params.yaml, validated."""
-    text = read_at(experiment, PARAMS, root)
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise ConfigError(f"{experiment}: params.yaml is no YAML ({str(fault).splitlines()[0]})") from None
-    validate(Params, values, "", Path(f"{experiment}:{PARAMS}"))
-    found: Values = values
-    return found
+    name = f"{experiment}:{PARAMS}"
+    values = read_mapping(read_at(experiment, PARAMS, root), name)
+    validate(Params, values, "", Path(name))
+    return values
 
 
 def _files(wanted: Values, groups: Groups, experiment: str) -> tuple[list[_BestFile], dict[str, Any]]:
@@ -132,7 +140,7 @@ def _by_group(base: _Base, groups: Groups) -> dict[str, dict[str, Any]]:
 
 def _group_file(group: str, option: str, changes: dict[str, Any], experiment: str) -> _BestFile:
     head = [f"# @package {group.partition('/')[0]}"] if "/" in group else []
-    head.append(f"# Written by `mark promote-params {experiment}`; the next promotion writes it anew.")
+    head.append(f"# Written {_BY} {experiment}`; the next promotion writes it anew.")
     own = {key.partition(".")[2]: value for key, value in changes.items()}
     tree: Values = {"defaults": [option, "_self_"]}
     for key, value in own.items():
@@ -153,7 +161,7 @@ def _group_file(group: str, option: str, changes: dict[str, Any], experiment: st
 def _experiment_file(selected: Mapping[str, str], experiment: str) -> _BestFile:
     lines = [
         "# @package _global_",
-        f"# mark params experiment=best: written by `mark promote-params {experiment}`.",
+        f"# mark params experiment=best: written {_BY} {experiment}`.",
         "defaults:",
         *(f"  - override /{group}: {option}" for group, option in selected.items()),
     ]
@@ -171,7 +179,7 @@ def _check(wanted: Values, files: list[_BestFile], overrides: list[str], root: P
         shutil.copytree(root / CONF, Path(folder) / CONF)
         for file in files:
             write_text(Path(folder) / file.path, file.text)
-        composed = yaml.safe_load(compose(overrides, Path(folder)))
+        composed = read_mapping(compose(overrides, Path(folder)), PARAMS.as_posix())
     wrong = differing(wanted, composed)
     if wrong:
         key, value = next(iter(wrong.items()))

@@ -9,9 +9,6 @@ import typer
 from mark.files import git_root
 
 app = typer.Typer()
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="That each stage computes with; by default as recorded, or all.")
-]
 
 
 @app.command()
@@ -25,7 +22,9 @@ def verify(
     pull: Annotated[
         bool, typer.Option("--pull", help="Rerun nothing: check what the DVC remote holds.")
     ] = False,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That each stage computes with; by default as recorded, or all.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the clone in tmp/.")] = False,
 ) -> None:
     """Run a commit's pipeline again in a clone and say what differs, and where first.
@@ -43,7 +42,9 @@ def verify(
 @app.command()
 def seeds(
     runs: Annotated[int, typer.Option("-n", "--runs", min=2, max=100, help="Seeds in all.")] = 5,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="That each stage computes with; by default as `dvc repro`.")
+    ] = None,
 ) -> None:
     """Run the last commit with several seeds in a clone and keep how far they move the metrics.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from mark.commands.dvc import dvc
+from mark.commands.seeds import SeedNotes
 from mark.config import Paths, Rlhf, load_section
 from mark.errors import DataError
 from mark.files import METRICS, MODELS, read_json
+
+RLHF = METRICS / "rlhf.json"
 
 
 def run_rlhf(confirmed: bool, root: Path) -> str:
@@ -36,18 +39,29 @@ def run_rlhf(confirmed: bool, root: Path) -> str:
 
 
 def last_rlhf_report(root: Path) -> str:
-    """The table of the last comparison.
+    """The table of the last comparison, and what is known of other seeds.
+
+    Raises:
+        DataError: There is none.
+    """
+    notes = SeedNotes.of_project(root)
+    return f"{rlhf_table(root, notes)}\n{notes.head}"
+
+
+def rlhf_table(root: Path, notes: SeedNotes) -> str:
+    """The table of the last comparison, the gains of other seeds below it.
 
     Raises:
         DataError: There is none.
     """
     from mark.rlhf.table import report_text
 
-    path = root / METRICS / "rlhf.json"
+    path = root / RLHF
     if not path.is_file():
         raise DataError(f"{path} is missing; `mark rlhf --confirm-run` makes it")
     try:
-        return report_text(read_json(path)["rlhf"])
+        content = read_json(path)
+        return "\n".join([report_text(content["rlhf"]), *notes.beside(RLHF, content)])
     except (KeyError, TypeError, AttributeError) as fault:
         raise DataError(
             f"{path} is not what rlhf_report writes ({type(fault).__name__}); run `dvc repro -f rlhf_report`"

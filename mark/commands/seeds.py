@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from mark.commands.alone import alone
 from mark.config import PARAMS
 from mark.errors import DataError, GuardError
 from mark.files import METRICS, read_json
+from mark.reproduce.clone import CLONES, seed_clone, set_seed
 from mark.reproduce.clone import run_dvc as run_in_clone
-from mark.reproduce.clone import seed_clone, set_seed
 from mark.reproduce.git import commit_of, file_at, git
 from mark.reproduce.pipeline import Tree, lock_here, params_of, stages_at
 from mark.reproduce.seeds import (
+    HANDWRITTEN,
     SEEDS,
     Measured,
     Spread,
-    gain_of,
+    gain_label,
     key_at,
+    key_here,
     numbers_of,
     read_spread,
     seeds_of,
@@ -56,55 +60,98 @@ def run_seeds(runs: int, threads: int | None, root: Path) -> str:
             "data_prep.llm.enabled: another seed may send other text and cost money again; measure with "
             "`mark params data_prep.llm.enabled=false` committed"
         )
-    spread = _begun(root, commit)
-    wanted = [int(params["seed"]) + number for number in range(runs)]
-    left = [seed for seed in wanted if seed not in spread.seeds]
-    if left:
-        clone = seed_clone(root, commit)
-        files = sorted(out for stage in stages_at(root, commit) for out in stage.outs if _is_metrics(out))
-        for seed in left:
-            started = time.monotonic()
-            set_seed(clone, seed)
-            run_in_clone(clone, ["repro"], threads)
-            spread = spread.with_run(seed, {file: read_json(clone / file) for file in files})
-            write_spread(spread, root)
-            log.info("seed %d: %.0f s, kept in %s", seed, time.monotonic() - started, SEEDS)
+    if not isinstance(params.get("seed"), int):
+        raise DataError(f"{PARAMS} of {commit[:10]} has no seed; run `mark params` to compose it")
+    with alone(root / CLONES / "seeds.lock", "`mark seeds`"):
+        spread = _measured(range(params["seed"], params["seed"] + runs), threads, commit, root)
+    compare = read_json(root / COMPARE) if (root / COMPARE).is_file() else {}
     note = "; your uncommitted changes are not part of it" if _changed(root) else ""
     return "\n".join(
         [
             f"{SEEDS}: seeds {_listed(spread.seeds)} of {commit[:10]}{note}",
-            *_table(spread, read_json(root / COMPARE) if (root / COMPARE).is_file() else {}),
+            *_table(spread, COMPARE, compare, "this run"),
         ]
     )
 
 
-def seed_lines(root: Path, compare: Tree) -> list[str]:
-    """For `mark report`: the seed of each gain and, where it was measured, how far another seed moves it.
+def _measured(seeds: Sequence[int], threads: int | None, commit: str, root: Path) -> Spread:
+    """The spread with all these seeds; written after each."""
+    spread = _begun(root, commit)
+    left = [seed for seed in seeds if seed not in spread.seeds]
+    if not left:
+        return spread
+    clone = seed_clone(root, commit)
+    files = sorted(out for stage in stages_at(root, commit) for out in stage.outs if _is_metrics(out))
+    for seed in left:
+        started = time.monotonic()
+        set_seed(clone, seed)
+        run_in_clone(clone, ["repro"], threads)
+        spread = spread.with_run(seed, {file: read_json(clone / file) for file in files})
+        write_spread(spread, root)
+        log.info("seed %d: %.0f s, kept in %s", seed, time.monotonic() - started, SEEDS)
+    return spread
 
-    Args:
-        root: The project's root.
-        compare: The content of metrics/compare.json.
+
+@dataclass(frozen=True)
+class SeedNotes:
+    """What a report says of seeds beside the gains that it prints.
+
+    Attributes:
+        head: One line: the seed of the run, and over which seeds it was measured.
+        seed: Of the run, None where its stages had several or it is not known.
+        spread: Over seeds, None where fewer than two ran.
     """
-    seeds = seeds_of(lock_here(root))
-    alone = set(seeds.values())
-    head = (
-        f"Seed of every gain: {alone.pop()}"
-        if len(alone) == 1
-        else "Seed of every gain: " + (", ".join(f"{s} {n}" for s, n in sorted(seeds.items())) or "not known")
-    )
-    spread = read_spread(root)
-    if spread is None or len(spread.seeds) < 2:
-        return [f"{head}. How far another seed moves it was not measured (`mark seeds -n 5`)."]
-    return [f"{head}. Over seeds {_listed(spread.seeds)}{_of_what(root, spread)}:", *_table(spread, compare)]
+
+    head: str
+    seed: int | None
+    spread: Spread | None
+
+    @classmethod
+    def of_project(cls, root: Path) -> SeedNotes:
+        """Read dvc.lock and metrics/seeds.json.
+
+        Raises:
+            DataError: One of them is damaged.
+        """
+        seeds = seeds_of(lock_here(root))
+        alone = set(seeds.values())
+        told = ", ".join(f"{stage} {seed}" for stage, seed in sorted(seeds.items())) or "not known"
+        seed = alone.pop() if len(alone) == 1 else None
+        head = f"Seed of every gain: {told if seed is None else seed}."
+        spread = read_spread(root)
+        if spread is None or len(spread.seeds) < 2:
+            unknown = "How far another seed moves it was not measured (`mark seeds -n 5`)."
+            return cls(f"{head} {unknown}", seed, None)
+        measured = f"Measured over seeds {_listed(spread.seeds)}{_of_what(root, spread)}."
+        return cls(f"{head} {measured}", seed, spread)
+
+    def beside(self, file: Path, content: Tree) -> list[str]:
+        """A line for each gain of a metrics file: its value, and those of the other seeds.
+
+        Args:
+            file: Below the root.
+            content: Of it.
+
+        Returns:
+            Nothing where no spread was measured, or the file holds no gain.
+        """
+        if self.spread is None:
+            return []
+        here = "this run" if self.seed is None else f"seed {self.seed}"
+        return list(_table(self.spread, file, content, here))
 
 
 def _of_what(root: Path, spread: Spread) -> str:
-    """Says so where the spread is of other code or settings than those of the last commit."""
+    """Says so where the spread is of other code, data or settings than those of the workspace."""
     try:
-        same = spread.pipeline == key_at(root, commit_of(root, "HEAD"))
-    except DataError:
+        same = spread.pipeline == key_here(root)
+    except (DataError, FileNotFoundError):
         same = False
-    return "" if same else f" of commit {spread.commit[:10]}, which has other code or settings"
+    return "" if same else _of(spread)
+
+
+def _of(spread: Spread) -> str:
+    return f" of commit {spread.commit[:10]}, which has other code, data or settings"
 
 
 def _begun(root: Path, commit: str) -> Spread:
@@ -112,22 +159,27 @@ def _begun(root: Path, commit: str) -> Spread:
     key, found = key_at(root, commit), read_spread(root)
     if found is not None and found.pipeline == key:
         return found
+    if found is not None and git(root, "status", "--porcelain", "--", SEEDS.as_posix()):
+        raise DataError(
+            f"{SEEDS} is{_of(found)}, and is not in git; commit it or delete it, then run `mark seeds` again"
+        )
     return Spread(commit=commit, pipeline=key, seeds=[], values={})
 
 
-def _table(spread: Spread, compare: Tree) -> Iterator[str]:
-    """A line for each gain, in points of 100."""
-    numbers = numbers_of(compare)
-    rows = [("gain in token F1, points", "this run", "mean", "deviation", "lowest", "highest", "seeds")]
-    for pointer in sorted(numbers.keys() | spread.values.get(COMPARE.as_posix(), {}).keys()):
-        pair = gain_of(pointer)
-        if pair is None:
+def _table(spread: Spread, file: Path, content: Tree, here: str) -> Iterator[str]:
+    """A line for each gain of a metrics file, in points of 100; `here` is the head of its own values."""
+    numbers, judged = numbers_of(content), content.get("rlhf", {}).get("verdict_on", HANDWRITTEN)
+    rows = [("gain, points", here, "mean", "deviation", "lowest", "highest", "seeds")]
+    measured = spread.values.get(file.as_posix(), {})
+    for pointer in sorted(numbers.keys() | measured.keys()):
+        label = gain_label(pointer, judged)
+        if label is None:
             continue
-        seen = spread.measured(COMPARE.as_posix(), pointer)
+        seen = spread.measured(file.as_posix(), pointer)
         spreads = ("-", "-", "-", "-", "-") if seen is None else _spread_cells(seen)
-        rows.append((" ".join(pair), _points(numbers.get(pointer)), *spreads))
+        rows.append((label, _points(numbers.get(pointer)), *spreads))
     width = max(len(row[0]) for row in rows)
-    for row in rows:
+    for row in rows if len(rows) > 1 else ():
         yield f"  {row[0]:{width}}" + "".join(f"{cell:>11}" for cell in row[1:])
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mark.errors import ConfigError
-from mark.reproduce.clone import fetch, fetch_inputs, pull, run_dvc, temporary_clone
+from mark.reproduce.clone import fetch, pull, run_dvc, temporary_clone, tracked_files
 from mark.reproduce.environment import (
     LOCK_FILE,
-    Environment,
+    RUNS,
     RunRecord,
     environment_differences,
+    installed_packages,
     package_differences,
     pinned_packages,
     present_environment,
@@ -33,6 +35,7 @@ from mark.reproduce.verification import (
     made_from,
     named,
     other_inputs,
+    overlap,
 )
 
 VERDICTS: tuple[Verdict, ...] = ("identical", "within seed noise", "different", "missing")
@@ -82,8 +85,7 @@ def verify(request: VerifyRequest, root: Path) -> Verified:
         _fill(clone, root, request, pipeline, threads)
         seconds = time.monotonic() - started
         store = Store(root, cache_of(root), clone / "tmp/originals")
-        absent = "the remote has none with the hash of dvc.lock" if request.pull else "the rerun has none"
-        original = Original(commit, lock, store, _spread(root, commit), absent)
+        original = Original(commit, lock, store, _spread(root, commit), rerun=not request.pull)
         findings = compare_outputs(original, chosen, clone)
         lines = [_headline(root, commit, request, seconds), *_told(findings)]
         if not request.pull:
@@ -108,13 +110,16 @@ def _fill(
     if request.pull:
         pull(clone, root)
         return
+    tracked = tracked_files(clone)
+    shutil.rmtree(clone / RUNS, ignore_errors=True)  # else the commit's records pass for the rerun's
     if request.stage is None:
-        fetch_inputs(clone, root)
+        fetch(clone, tracked, root)
         run_dvc(clone, ["repro", "--force", "--no-run-cache"], threads)
         return
-    inputs = [out for out in made_from(pipeline, request.stage) if not _in_git(clone, out)]
-    if inputs:
-        fetch(clone, inputs, root)
+    made = [out for out in made_from(pipeline, request.stage) if not _in_git(clone, out)]
+    deps = {dep for stage in named(pipeline, request.stage) for dep in stage.deps}
+    read = [file for file in tracked if any(overlap(dep, file.removesuffix(".dvc")) for dep in deps)]
+    fetch(clone, [*made, *read], root)
     run_dvc(clone, ["repro", "--force", "--no-run-cache", "--single-item", request.stage], threads)
 
 
@@ -190,15 +195,16 @@ def _environment_lines(
             ["Environment: differs from the original's in", *lines] if lines else ["Environment: as recorded"]
         )
     head = f"Environment: the original's is not recorded for {_list(unknown, len(there))}"
-    return [head, *lines, *_pins(root, commit, now)]
+    return [head, *lines, *_pins(root, commit)]
 
 
-def _pins(root: Path, commit: str, now: Environment) -> list[str]:
+def _pins(root: Path, commit: str) -> list[str]:
     """What is known without a record: the versions that the commit pins."""
     pinned = file_at(root, commit, LOCK_FILE.as_posix())
     if pinned is None:
         return [f"  nor does the commit hold a {LOCK_FILE}"]
-    changed = package_differences(pinned_packages(pinned.decode("utf-8")), now.packages)
+    versions = pinned_packages(pinned.decode("utf-8"))
+    changed = package_differences(versions, installed_packages(versions))
     more = [f"  and {len(changed) - _SHOWN} packages more"] if len(changed) > _SHOWN else []
     if not changed:
         return [f"  the packages are those of its {LOCK_FILE}"]

@@ -16,13 +16,15 @@ from typing import Any
 
 from mark.config import PARAMS
 from mark.errors import DataError, MarkError
-from mark.files import LLM_CACHE, PASSWORDS, write_text
+from mark.files import LLM_CACHE, PASSWORDS, whole_folder, write_text
+from mark.reproduce.git import environment as repository_environment
 from mark.reproduce.git import git
 from mark.reproduce.store import cache_of
 
 log = logging.getLogger(__name__)
 
 CLONES = Path("tmp")  # ignored by git and DVC
+AGREED = "confirmed"  # in data_prep.llm: a standing yes to paid replies
 _STDERR = 2
 _HERE = "mark-workspace"  # the remote that stands for the project's own cache
 _PERSONAL = (
@@ -36,14 +38,20 @@ def clone_at(root: Path, commit: str, folder: Path) -> Path:
 
     Args:
         root: The project's root.
-        commit: Of it.
+        commit: Of it, on a branch or not.
         folder: Of the clone.
+
+    Raises:
+        DataError: The folder is there and is no clone; git would take it for a part of the project.
     """
     if not folder.is_dir():
-        git(root, "clone", "--quiet", "--no-hardlinks", str(root), str(folder))
-    git(folder, "fetch", "--quiet", "origin")
+        with whole_folder(folder) as work:
+            git(root, "clone", "--quiet", "--no-hardlinks", "--no-checkout", str(root), str(work))
+    elif not (folder / ".git").is_dir():
+        raise DataError(f"{folder} is in the way and no clone of the project; move it elsewhere")
+    git(folder, "config", "remote.origin.url", str(root))  # the project may have been moved since
+    git(folder, "fetch", "--quiet", "origin", commit)
     git(folder, "checkout", "--quiet", "--force", "--detach", commit)
-    git(folder, "config", "remote.origin.url", str(root))
     return folder
 
 
@@ -88,7 +96,7 @@ def seed_clone(root: Path, commit: str) -> Path:
     use_cache(folder, cache_of(root).parents[1])
     check_code(folder)
     _dvc(folder, ["checkout", "--quiet", "--force", "--allow-missing"])
-    tracked = git(folder, "ls-files", "*.dvc").splitlines()
+    tracked = tracked_files(folder)
     if tracked and _dvc(folder, ["checkout", "--quiet", "--force", *tracked]).returncode != 0:
         raise DataError(f"not all of {', '.join(tracked[:3])} is in DVC's cache; run `dvc pull` first")
     return folder
@@ -98,7 +106,7 @@ def send_nothing(folder: Path) -> None:
     """Let a clone's stages pay for no new reply of a language model, whatever its settings agreed to."""
     path = folder / PARAMS
     text = path.read_text(encoding="utf-8")
-    agreed = re.sub(r"^( +confirmed): true$", r"\1: false", text, flags=re.MULTILINE)
+    agreed = re.sub(rf"^( +{AGREED}): true$", r"\1: false", text, flags=re.MULTILINE)
     if agreed != text:
         write_text(path, agreed)
 
@@ -120,27 +128,24 @@ def check_code(folder: Path) -> None:
         raise MarkError(f"the clone would run {found}; unset PYTHONSAFEPATH and PYTHONPATH, then try again")
 
 
-def fetch_inputs(folder: Path, root: Path) -> None:
-    """Bring what DVC tracks beside the pipeline (the user's PDFs) into a clone.
-
-    Args:
-        folder: The clone.
-        root: The project, whose cache is asked first, its remote next.
-
-    Raises:
-        DataError: Something is in neither.
-    """
-    tracked = git(folder, "ls-files", "*.dvc").splitlines()
-    if tracked:
-        fetch(folder, tracked, root)
+def tracked_files(folder: Path) -> list[str]:
+    """The .dvc files of a clone: what DVC tracks beside the pipeline, such as the user's PDFs."""
+    return [path for path in git(folder, "ls-files", "-z", "*.dvc").split("\0") if path]
 
 
 def fetch(folder: Path, targets: Sequence[str], root: Path) -> None:
-    """Check outputs out in a clone, from the project's cache or its default remote.
+    """Check outputs and tracked files out in a clone.
+
+    Args:
+        folder: The clone.
+        targets: Outputs of stages and .dvc files; none is nothing to do.
+        root: The project, whose cache is asked first, its default remote next.
 
     Raises:
         DataError: Something is in neither.
     """
+    if not targets:
+        return
     remotes = _copy_remotes(folder, root)
     for remote in (_HERE, *remotes[:1]):
         done = _dvc(folder, ["pull", "--quiet", "--remote", remote, *targets])
@@ -158,13 +163,14 @@ def pull(folder: Path, root: Path) -> None:
 
     Raises:
         DataError: There is no remote.
+        MarkError: It cannot be read; that something is missing there would not be known.
     """
     remotes = _copy_remotes(folder, root)
     if not remotes:
         raise DataError("no default DVC remote is set (`dvc remote add -d NAME URL`); or leave --pull out")
     done = _dvc(folder, ["pull", "--allow-missing", "--remote", remotes[0]])
     if done.returncode != 0:
-        log.warning("%s", _reason(done))
+        raise MarkError(f"the DVC remote {remotes[0]} cannot be read: {_reason(done)}")
 
 
 def run_dvc(folder: Path, arguments: Sequence[str], threads: int | None = None) -> None:
@@ -212,7 +218,7 @@ def set_seed(folder: Path, seed: int) -> None:
 
 def environment() -> dict[str, str]:
     """Of a process in a clone: this interpreter first on the PATH."""
-    variables = dict(os.environ)
+    variables = repository_environment()
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables.get('PATH', '')}"
     return variables
 
@@ -264,9 +270,9 @@ def _set_locally(folder: Path, sections: Mapping[str, Any]) -> None:
     """Sections of a clone's own DVC configuration, which git does not see."""
     from dvc.repo import Repo
 
+    (folder / ".dvc/config.local").touch(mode=0o600)  # it may hold a remote's password
     with Repo(str(folder)) as repo, repo.config.edit("local") as local:
         local.update(sections)
-    (folder / ".dvc/config.local").chmod(0o600)  # it may hold a remote's password
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -69,11 +69,15 @@ def first_difference(name: str, old: Path, new: Path) -> str:
     Returns:
         e.g. `line 3 (chunk_id 1f2e), key /text: "a" there, "b" here`.
     """
+    from safetensors import SafetensorError
+
     readers = {".json": _json, ".jsonl": _jsonl, ".npy": _npy, ".safetensors": _safetensors}
     reader = readers.get(Path(name).suffix, _text)
+    # What a reader raises where one of the files is not what its name says.
+    unreadable = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, SafetensorError)
     try:
         return reader(old, new) or _bytes(old, new)
-    except (ValueError, KeyError, OSError) as fault:  # one of them is not what its name says
+    except unreadable as fault:
         return f"{_bytes(old, new)} (not read as {Path(name).suffix[1:] or 'text'}: {str(fault)[:_SHOWN]})"
 
 
@@ -96,7 +100,7 @@ def _json(old: Path, new: Path) -> str:
 
 
 def _jsonl(old: Path, new: Path) -> str:
-    before, after = (path.read_text(encoding="utf-8").splitlines() for path in (old, new))
+    before, after = (path.read_text(encoding="utf-8").removesuffix("\n").split("\n") for path in (old, new))
     for number, (first, second) in enumerate(zip(before, after, strict=False), 1):
         if first != second:
             rows = json.loads(first), json.loads(second)
@@ -115,7 +119,8 @@ def _npy(old: Path, new: Path) -> str:
     shapes = [f"{array.dtype} {list(array.shape)}" for array in (before, after)]
     if shapes[0] != shapes[1]:
         return f"{shapes[0]} there, {shapes[1]} here"
-    rows = np.flatnonzero(np.any((before != after).reshape(len(before), -1), axis=1))
+    changed = np.atleast_1d(before != after)
+    rows = np.flatnonzero(np.any(changed.reshape(len(changed), -1), axis=1))
     if not rows.size:
         return ""
     gap = relative_difference(before, after)

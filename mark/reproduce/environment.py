@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -146,6 +146,16 @@ def pinned_packages(text: str) -> dict[str, str]:
     return {_plain(name): version for name, _, version in pins if version and not name.startswith("#")}
 
 
+def installed_packages(named: Collection[str] | None = None) -> dict[str, str]:
+    """Name -> version of what is installed here.
+
+    Args:
+        named: These alone, as `pinned_packages` names them; None = everything.
+    """
+    installed = {_plain(d.name): d.version for d in importlib.metadata.distributions() if d.name}
+    return {name: installed[name] for name in sorted(installed) if named is None or name in named}
+
+
 def environment_differences(there: Environment, here: Environment) -> list[str]:
     """What differs between two runs, a line each; nothing where they are equal.
 
@@ -238,11 +248,7 @@ def _gpus(torch: object) -> Iterator[str]:
 
 def _packages(lock: Path) -> dict[str, str]:
     """Installed versions of what a requirements.lock names; of everything where there is none."""
-    installed = {_plain(d.name): d.version for d in importlib.metadata.distributions() if d.name}
-    if not lock.is_file():
-        return dict(sorted(installed.items()))
-    named = pinned_packages(lock.read_text(encoding="utf-8"))
-    return {name: installed[name] for name in sorted(named) if name in installed}
+    return installed_packages(pinned_packages(lock.read_text(encoding="utf-8")) if lock.is_file() else None)
 
 
 def _plain(name: str) -> str:

@@ -163,8 +163,8 @@ def document_named(name: str, found: Sequence[Exposure], chunks: Sequence[Chunk]
     for exposure in found:
         for document in exposure.uses or {}:
             ids[document] |= exposure.ids(document)
-    plain = Path(name).name
-    for wanted in (plain, plain.removesuffix(".pdf")):
+    path = Path(name)
+    for wanted in (path.name, path.stem if path.suffix.lower() == ".pdf" else path.name):
         if wanted in ids:
             return wanted
     by_id = sorted(

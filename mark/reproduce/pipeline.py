@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mark.errors import DataError
+from mark.reproduce.dvc_yaml import read_mapping
 from mark.reproduce.git import commits_touching, file_at
 
 DVC_YAML, DVC_LOCK, PARAMS_FILE = "dvc.yaml", "dvc.lock", "params.yaml"
@@ -61,7 +62,7 @@ def stages_of(pipeline: str, params: str) -> list[Stage]:
             kind that this project does not use.
     """
     values, found = params_of(params), []
-    for name, stage in _mapping(pipeline, DVC_YAML).get("stages", {}).items():
+    for name, stage in _sections(pipeline, DVC_YAML):
         matrix = stage.get("matrix", {})
         if "foreach" in stage or len(matrix) > 1:
             raise DataError(f"{DVC_YAML}: {name}: `foreach` and a matrix of several keys are not read here")
@@ -101,7 +102,7 @@ def lock_of(text: str) -> Lock:
         DataError: It is damaged.
     """
     lock = {}
-    for name, stage in _mapping(text, DVC_LOCK).get("stages", {}).items():
+    for name, stage in _sections(text, DVC_LOCK):
         lock[str(name)] = LockedStage(
             _hashes(stage.get("deps", ())),
             _hashes(stage.get("outs", ())),
@@ -228,13 +229,9 @@ def _text_at(root: Path, commit: str, path: str) -> str:
     return content.decode("utf-8", errors="replace")
 
 
-def _mapping(text: str, name: str) -> Tree:
-    import yaml
-
-    try:
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
-    except yaml.YAMLError as fault:
-        raise DataError(f"{name} cannot be read: {str(fault).splitlines()[0]}") from None
-    if not isinstance(loaded, dict):
-        raise DataError(f"{name} holds no stages; bring it back with git")
-    return loaded
+def _sections(text: str, name: str) -> Iterator[tuple[str, Tree]]:
+    """The stages of a dvc.yaml or dvc.lock."""
+    stages = read_mapping(text, name).get("stages") or {}
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise DataError(f"{name}: `stages` holds something else than stages; bring it back with git")
+    yield from stages.items()

@@ -14,10 +14,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mark.errors import DataError
 from mark.files import METRICS, read_json, write_text
 from mark.reproduce.difference import leaves
-from mark.reproduce.git import file_at, objects_at
-from mark.reproduce.pipeline import PARAMS_FILE, Lock, params_of, pipeline_key, stages_at
+from mark.reproduce.git import changed_files, commit_of, file_at, objects_at
+from mark.reproduce.pipeline import (
+    DVC_YAML,
+    PARAMS_FILE,
+    Lock,
+    params_of,
+    pipeline_key,
+    stages_at,
+    stages_of,
+)
 
 SEEDS = METRICS / "seeds.json"
+HANDWRITTEN, RULE_MADE = "handwritten", "rule_made"  # groups of questions
 
 
 class Spread(BaseModel):
@@ -139,6 +148,19 @@ def key_at(root: Path, commit: str) -> str:
     return pipeline_key(stages, params, objects_at(root, commit))
 
 
+def key_here(root: Path) -> str:
+    """`pipeline_key` of the workspace: that of the last commit unless what a stage reads was changed.
+
+    Raises:
+        DataError: There is no commit, or no pipeline.
+    """
+    texts = [(root / name).read_text(encoding="utf-8") for name in (DVC_YAML, PARAMS_FILE)]
+    objects = objects_at(root, commit_of(root, "HEAD"))
+    for path in changed_files(root):
+        objects |= {part.as_posix(): "changed" for part in (Path(path), *Path(path).parents)}
+    return pipeline_key(stages_of(*texts), params_of(texts[1]), objects)
+
+
 def seeds_of(lock: Lock) -> dict[str, int]:
     """Stage -> the seed of its last run, for those that have one."""
     found = {}
@@ -149,9 +171,29 @@ def seeds_of(lock: Lock) -> dict[str, int]:
     return found
 
 
-def gain_of(pointer: str) -> tuple[str, str] | None:
-    """(entry, "over" what) of a pointer to a gain in metrics/compare.json; None of any other number."""
+def gain_label(pointer: str, judged: str = HANDWRITTEN) -> str | None:
+    """What a report calls the gain that a pointer into a metrics file leads to.
+
+    Args:
+        pointer: Into compare.json, eval_<entry>.json or rlhf.json.
+        judged: The questions on which RLHF was judged: `handwritten` or `all`.
+
+    Returns:
+        None for all that is no gain, or one that no report prints.
+    """
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")]
-    if len(parts) == 6 and parts[1:3] == ["compare", "gain"] and parts[5] == "difference":
-        return parts[3], parts[4]
+    match parts:
+        case ["", "compare", "gain", entry, over, "difference"]:
+            return f"{entry} {over}"
+        case ["", evaluated, "gain", group, over, "difference"]:
+            shown = evaluated.startswith("eval_") and group in (HANDWRITTEN, RULE_MADE)
+            return _words(f"{group} {over}") if shown else None
+        case ["", "rlhf", group, "gain", over, metric, "difference"]:
+            beside = judged == HANDWRITTEN and group == RULE_MADE
+            shown = over != "over_base" and (group == judged or beside)
+            return f"{_words(f'{group} {over}')}: {_words(metric)}" if shown else None
     return None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mark.errors import DataError
+from mark.reproduce.clone import AGREED
 from mark.reproduce.difference import changed_leaves, first_difference
 from mark.reproduce.git import file_at
 from mark.reproduce.pipeline import PARAMS_FILE, Lock, Stage, bytes_hash, dvc_hash, file_hashes
@@ -45,14 +46,19 @@ class Original:
         lock: Its dvc.lock.
         store: Where contents are found.
         spread: Over seeds, of the same code and settings; None where it was not measured.
-        absent: What to say of an output that the other side lacks.
+        rerun: Whether the other side ran; False: it came from the remote, git's files from the commit itself.
     """
 
     commit: str
     lock: Lock
     store: Store
     spread: Spread | None = None
-    absent: str = "the rerun has none"
+    rerun: bool = True
+
+    @property
+    def absent(self) -> str:
+        """What to say of an output that the other side lacks."""
+        return "the rerun has none" if self.rerun else "the remote has none with the hash of dvc.lock"
 
 
 def compare_outputs(original: Original, stages: Sequence[Stage], rerun: Path) -> list[Finding]:
@@ -83,10 +89,11 @@ def in_order(stages: Sequence[Stage]) -> list[Stage]:
 
 def _reads(stage: Stage, outs: set[str]) -> bool:
     """Whether a stage reads one of some outputs, a folder that holds one, or a part of one."""
-    return any(_overlap(dep, out) for dep in stage.deps for out in outs)
+    return any(overlap(dep, out) for dep in stage.deps for out in outs)
 
 
-def _overlap(dep: str, out: str) -> bool:
+def overlap(dep: str, out: str) -> bool:
+    """Whether one path is the other or holds it."""
     return dep == out or dep.startswith(f"{out}/") or out.startswith(f"{dep}/")
 
 
@@ -99,7 +106,7 @@ def _finding(original: Original, stage: str, path: str, new: Path) -> Finding:
     note = ""
     if committed is not None and bytes_hash(committed) != md5:
         note = "; the committed file is not the one that dvc.lock names: changed by hand, or not by a run"
-        md5 = bytes_hash(committed)
+        md5 = bytes_hash(committed) if original.rerun else md5  # else it would be compared with itself
     if not new.exists():
         return Finding(path, stage, "missing", f"{original.absent}{note}")
     if dvc_hash(new) == md5:
@@ -107,8 +114,9 @@ def _finding(original: Original, stage: str, path: str, new: Path) -> Finding:
     if is_folder(md5):
         return Finding(path, stage, "different", _folder(original, path, md5, new))
     old = original.store.file(md5, path, original.commit)
-    if old is None:
-        return Finding(path, stage, "different", _unknown(path))
+    if old is None or new.is_dir():
+        where = _unknown(path) if old is None else "a file there, a folder here"
+        return Finding(path, stage, "different", f"{where}{note}")
     where = first_difference(path, old, new)
     noise = _noise(original.spread, path, old, new) if path.startswith(METRICS_FOLDER) else None
     if noise is None:
@@ -181,6 +189,8 @@ def _unknown(path: str) -> str:
 def other_inputs(before: Lock, after: Lock, stages: Sequence[Stage]) -> dict[str, list[str]]:
     """What stages read in the original run and the commit holds otherwise: its dvc.lock is older.
 
+    A yes to paid replies (`send_nothing` takes it back in a clone) makes no difference.
+
     Args:
         before: dvc.lock of the commit.
         after: That of the rerun.
@@ -198,10 +208,17 @@ def other_inputs(before: Lock, after: Lock, stages: Sequence[Stage]) -> dict[str
         changed = [
             path for path in sorted({*old.deps, *new.deps}) if old.deps.get(path) != new.deps.get(path)
         ]
-        changed = [path for path in changed if not any(_overlap(path, out) for out in made)]
-        for path in [*changed, *([PARAMS_FILE] if old.params != new.params else [])]:
+        changed = [path for path in changed if not any(overlap(path, out) for out in made)]
+        for path in [*changed, *([PARAMS_FILE] if _asking(old.params) != _asking(new.params) else [])]:
             found.setdefault(path, []).append(stage.name)
     return found
+
+
+def _asking(params: Any) -> Any:
+    """Settings without a yes to paid replies."""
+    if not isinstance(params, Mapping):
+        return params
+    return {key: _asking(value) for key, value in params.items() if key != AGREED}
 
 
 def made_from(stages: Sequence[Stage], name: str) -> Iterator[str]:
@@ -219,7 +236,7 @@ def made_from(stages: Sequence[Stage], name: str) -> Iterator[str]:
     for stage in in_order(stages):
         if stage not in wanted:
             for out in stage.outs:
-                if any(_overlap(dep, out) for dep in deps):
+                if any(overlap(dep, out) for dep in deps):
                     yield out
 
 

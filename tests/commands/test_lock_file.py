@@ -6,8 +6,10 @@ import copy
 from typing import Any
 
 import pytest
+from dvc.utils.serialize import dumps_yaml
 
 from mark.commands.lock_file import is_current, out_md5, read_lock
+from mark.errors import DataError
 
 LOCK = """
 schema: '2.0'
@@ -32,6 +34,17 @@ def test_a_whole_run_is_current() -> None:
     assert all(is_current(stage, stages, PARAMS) for stage in stages)
     assert out_md5("models/random_lora", stages) == "m1.dir" and out_md5("models/x", stages) is None
     assert not is_current("rlhf", stages, PARAMS) and not is_current("train", read_lock(""), PARAMS)
+
+
+def test_a_small_number_is_one() -> None:
+    params = {"train": {"learning_rate": 1e-05, "scheduler": "no"}}
+    text = dumps_yaml({"stages": {"train": {"params": {"params.yaml": params}}}})  # as DVC writes dvc.lock
+    assert "1e-05" in text and is_current("train", read_lock(text), params)
+
+
+def test_a_damaged_lock_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"dvc\.lock cannot be read"):
+        read_lock("<<<<<<< HEAD\nstages: {}\n")
 
 
 @pytest.mark.parametrize(

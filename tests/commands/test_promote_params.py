@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import dumps_yaml
 
 from mark.commands.params import check_params, compose, recorded_overrides, write_params
 from mark.commands.promote_params import promote_params
@@ -92,6 +93,28 @@ def test_the_next_winner_takes_the_place_of_the_last(root: Path) -> None:
     }  # never built on itself
     assert group(root, "rlhf") == {"defaults": ["grpo", "_self_"]}  # what was changed before and no longer is
     assert yaml.safe_load(compose(["experiment=best"], root)) == wanted
+
+
+def test_small_numbers_stay_numbers(root: Path) -> None:
+    overrides = ("experiment=smoke", "train.learning_rate=1e-5")
+    wanted = yaml.safe_load(compose(list(overrides), root))
+    (root / "params.yaml").write_text(dumps_yaml(wanted))  # as `dvc exp run -S` writes it
+    assert "learning_rate: 1e-05" in (root / "params.yaml").read_text()
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "tried")
+    promote_params("HEAD", root)
+    assert group(root, "train") == {"defaults": ["smoke", "_self_"], "learning_rate": 1e-5}
+    assert yaml.safe_load(compose(["experiment=best"], root)) == wanted
+
+
+def test_a_file_of_ones_own_is_not_written_over(root: Path) -> None:
+    keep_as("tried", SMOKE, root)
+    own = root / "conf/rlhf/best.yaml"
+    own.write_text("defaults: [dpo, _self_]\nbeta: 0.2\n")
+    with pytest.raises(ConfigError, match=r"conf/rlhf/best\.yaml was not written by `mark promote-params`"):
+        promote_params("tried", root)
+    assert own.read_text() == "defaults: [dpo, _self_]\nbeta: 0.2\n"
+    assert list((root / "conf").rglob("best.yaml")) == [own]
 
 
 def test_what_is_refused(root: Path) -> None:

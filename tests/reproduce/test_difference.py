@@ -34,6 +34,14 @@ def told(make_file: MakeFile, name: str, old: bytes, new: bytes) -> str:
         ),
         ("rows.jsonl", b'{"id": "a"}\n', b'{"id": "a"}\n{"id": "b"}\n', "line 2: 1 lines there, 2 here"),
         ("table.txt", b"one\ntwo\n", b"one\nTwo\n", 'line 2: "two" there, "Two" here'),
+        (  # a line separator inside a text ends no line
+            "rows.jsonl", '{"id": "a\u2028b"}\n{"id": 1}\n'.encode(), '{"id": "a\u2028b"}\n{"id": 2}\n'.encode(),
+            "line 2 (id 1), key /id: 1 there, 2 here",
+        ),
+        ("rows.jsonl", b'{"id": "a"}\n', b'{"id": "a"}', "byte 11"),
+        ("m.json", b'{"a": ' + b"[" * 100_000, b'{"a": 1}', "byte 6 (not read as json: "),
+        ("adapter.safetensors", b"no weights", b"nor these", "byte 1 (not read as safetensors: "),
+        ("vectors.npy", b"", b"x", "byte 0 (not read as npy: "),
         ("page.pdf", b"%PDF\0abc", b"%PDF\0abd", "byte 7"),
         ("page.pdf", b"%PDF\0abc", b"%PDF\0abcd", "byte 8"),
     ],
@@ -79,6 +87,13 @@ def test_a_row_of_an_array(tmp_path: Path) -> None:
         np.save(tmp_path / name, array)
     found = first_difference("e.npy", tmp_path / "old.npy", tmp_path / "new.npy")
     assert found == "row 2, largest relative difference 2.5e-01"  # 2 of 8
+
+
+def test_a_single_number_is_an_array_too(tmp_path: Path) -> None:
+    for name, value in (("old.npy", 1.0), ("new.npy", 2.0)):
+        np.save(tmp_path / name, np.float64(value))
+    found = first_difference("e.npy", tmp_path / "old.npy", tmp_path / "new.npy")
+    assert found == "row 0, largest relative difference 1.0e+00"  # 1 of 1
 
 
 def test_relative_differences_at_the_edges() -> None:

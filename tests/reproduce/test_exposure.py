@@ -248,7 +248,14 @@ def test_examples_of_ones_own_making_are_found(project: Path) -> None:
 
 def test_a_document_has_a_name_a_file_name_and_an_id(project: Path) -> None:
     all_of, chunks = found(project), present_chunks(project)
-    for name in ("lease", "lease.pdf", "data/pdfs/lease.pdf", "lease-01", "lease-0123456789abcdef"):
+    for name in (
+        "lease",
+        "lease.pdf",
+        "lease.PDF",
+        "data/pdfs/lease.pdf",
+        "lease-01",
+        "lease-0123456789abcdef",
+    ):
         assert document_named(name, all_of, chunks) == "lease"
     with pytest.raises(DataError, match=r"no document 'leese'.*known: gdpr, lease, policy, rules, statute"):
         document_named("leese", all_of, chunks)
@@ -272,9 +279,9 @@ def test_an_answer_is_followed_to_passages_and_adapter(project: Path) -> None:
     assert text == run_lineage("last", None, project)
     assert "l1: lease (id lease-012345), page 1" in text and "gone: not in the index any more" in text
     assert f"tiny_lora: adapter {adapter.adapter_sha256}" in text and "stage train" in text
-    (project / JOURNAL).write_text(
-        row.model_copy(update={"adapter_sha256": "f" * 64}).model_dump_json() + "\n"
-    )
+    other = {"adapter_sha256": "f" * 64, "question": "Who?\x1b]0;x\x07"}  # what a stranger asked over HTTP
+    (project / JOURNAL).write_text(row.model_copy(update=other).model_dump_json() + "\n")
+    assert "\x1b" not in run_lineage("last", None, project)
     assert "an adapter that is here no more" in run_lineage("last", None, project)
 
 

@@ -94,7 +94,9 @@ def test_the_key_of_a_pipeline_forgets_the_seed_and_nothing_else(tiny: Path) -> 
     ("pipeline", "params", "expected"),
     [
         ("stages: [", "seed: 1", "dvc.yaml cannot be read"),
-        ("- a", "seed: 1", "dvc.yaml holds no stages"),
+        ("- a", "seed: 1", "dvc.yaml holds no sections"),
+        ("stages: [a]", "seed: 1", "dvc.yaml: `stages` holds something else than stages"),
+        ("stages: {a: }", "seed: 1", "dvc.yaml: `stages` holds something else than stages"),
         ("stages: {a: {outs: ['x/${b.c}']}}", "b: {d: 1}", r"\$\{b.c\} is not in params.yaml"),
         ("stages: {}", "a: [", "params.yaml cannot be read"),
         ("stages: {a: {foreach: [1], do: {}}}", "seed: 1", "a: `foreach` and a matrix of several keys"),
@@ -114,4 +116,4 @@ def test_a_commit_without_a_pipeline_is_named(tiny: Path) -> None:
         stages_at(tiny, head)
     with pytest.raises(DataError, match="git knows no commit 'nope'"):
         commit_of(tiny, "nope")
-    assert lock_of("stages: {}") == {}
+    assert lock_of("stages: {}") == lock_of("stages:") == {}

@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from mark.commands.seeds import run_seeds, seed_lines
-from mark.errors import DataError, GuardError
+from mark.commands.seeds import SeedNotes, run_seeds
+from mark.errors import DataError, GuardError, MarkError
 from mark.files import read_json
+from mark.reproduce.git import commit_of
 from mark.reproduce.pipeline import lock_of
 from mark.reproduce.seeds import (
     SEEDS,
     Spread,
-    gain_of,
+    gain_label,
+    key_at,
     measure,
     numbers_of,
     read_spread,
@@ -46,9 +49,25 @@ def test_numbers_are_numbers_and_gains_are_found() -> None:
     assert numbers_of({"a": 1, "b": [0.5, "x"], "c": True, "d": None, "e/f": {"g": 2.0}}) == {
         "/a": 1.0, "/b/0": 0.5, "/e~1f/g": 2.0,
     }  # fmt: skip
-    assert gain_of(GAIN) == ("tiny_lora", "over tiny + retrieval")
-    assert gain_of(GAIN.replace("difference", "low")) is None
-    assert gain_of("/compare/questions") is None
+
+
+@pytest.mark.parametrize(
+    ("pointer", "judged", "label"),
+    [
+        (GAIN, "handwritten", "tiny_lora over tiny + retrieval"),
+        (GAIN.replace("difference", "low"), "handwritten", None),
+        ("/compare/questions", "handwritten", None),
+        ("/eval_a_lora/gain/rule_made/over_base_retrieval/difference", "handwritten", "rule made over base retrieval"),
+        ("/eval_a_lora/gain/all/over_base_retrieval/difference", "handwritten", None),
+        ("/rlhf/handwritten/gain/over_sft/token_f1/difference", "handwritten", "handwritten over sft: token f1"),
+        ("/rlhf/rule_made/gain/over_sft/token_f1/difference", "handwritten", "rule made over sft: token f1"),
+        ("/rlhf/all/gain/over_sft/token_f1/difference", "handwritten", None),
+        ("/rlhf/all/gain/over_sft/token_f1/difference", "all", "all over sft: token f1"),
+        ("/rlhf/handwritten/gain/over_base/token_f1/difference", "handwritten", None),
+    ],
+)  # fmt: skip
+def test_a_gain_is_called_as_the_report_that_prints_it(pointer: str, judged: str, label: str | None) -> None:
+    assert gain_label(pointer, judged) == label
 
 
 def test_a_seed_that_lacks_a_number_leaves_a_gap() -> None:
@@ -104,18 +123,57 @@ def test_other_seeds_are_run_in_a_clone_and_the_workspace_stays(
         [0.37, 0.38, 0.39]
     )
 
-    lines = seed_lines(tiny, read_json(tiny / COMPARE))
-    assert lines[0] == "Seed of every gain: 7. Over seeds 7, 8, 9:" and "+9.0" in lines[2]
-    (tiny / "make.py").write_text((tiny / "make.py").read_text() + "# changed\n")
-    head = commit(tiny, "other code")
-    first = seed_lines(tiny, read_json(tiny / COMPARE))[0]
-    assert "of commit" in first and head[:10] not in first and "other code or settings" in first
+    notes = SeedNotes.of_project(tiny)
+    assert notes.head == "Seed of every gain: 7. Measured over seeds 7, 8, 9."
+    head, row = notes.beside(Path(COMPARE), read_json(tiny / COMPARE))
+    assert head.split()[:4] == ["gain,", "points", "seed", "7"]
+    assert row.split()[-6:] == ["+7.0", "+8.0", "1.0", "+7.0", "+9.0", "3"]
+    assert notes.beside(Path("metrics/rlhf.json"), {"rlhf": {"pairs": 3}}) == []  # no gain in it
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_spread_of_other_code_is_told_apart(tiny: Path, committed: bool) -> None:
+    first = commit_of(tiny, "HEAD")
+    spread = Spread(commit=first, pipeline=key_at(tiny, first), seeds=[], values={})
+    for seed in (7, 8):
+        spread = spread.with_run(seed, {COMPARE: content(seed / 100)})
+    write_spread(spread, tiny)
+    other = f"Measured over seeds 7, 8 of commit {first[:10]}, which has other code, data or settings."
+
+    def told() -> str:
+        if committed:
+            commit(tiny, "a change")
+        return SeedNotes.of_project(tiny).head
+
+    (tiny / "notes.md").write_text("no stage reads this")
+    assert told().endswith("Measured over seeds 7, 8.")
+    for name, old, new in (
+        ("params.yaml", "entries: [tiny_lora]", "entries: [tiny_lora]\n  depth: 2"),
+        ("make.py", "0.3 + seed", "0.4 + seed"),
+    ):
+        before = (tiny / name).read_text()
+        (tiny / name).write_text(before.replace(old, new))
+        assert told().endswith(other), name
+        (tiny / name).write_text(before)
+        assert told().endswith("Measured over seeds 7, 8."), name
+
+
+def test_a_spread_of_other_code_is_not_lost(tiny: Path) -> None:
+    spread = Spread(commit="c" * 40, pipeline="of other code", seeds=[], values={})
+    write_spread(spread.with_run(3, {COMPARE: content(0.1)}), tiny)
+    kept = (tiny / SEEDS).read_bytes()
+    with pytest.raises(DataError, match=r"is of commit cccccccccc.* is not in git; commit it or delete it"):
+        run_seeds(2, None, tiny)
+    assert (tiny / SEEDS).read_bytes() == kept
 
 
 def test_the_report_says_that_nothing_was_measured(tiny: Path) -> None:
-    assert seed_lines(tiny, content(0.1)) == [
-        "Seed of every gain: 7. How far another seed moves it was not measured (`mark seeds -n 5`)."
-    ]
+    notes = SeedNotes.of_project(tiny)
+    unknown = "How far another seed moves it was not measured (`mark seeds -n 5`)."
+    assert notes.head == f"Seed of every gain: 7. {unknown}"
+    assert notes.beside(Path(COMPARE), content(0.1)) == []
+    (tiny / "dvc.lock").unlink()
+    assert SeedNotes.of_project(tiny).head == f"Seed of every gain: not known. {unknown}"
 
 
 def test_stages_of_different_seeds_are_told_apart() -> None:
@@ -123,6 +181,21 @@ def test_stages_of_different_seeds_are_told_apart() -> None:
         "stages: {train: {params: {params.yaml: {seed: 7}}}, eval: {params: {params.yaml: {seed: 8}}}, ingest: {}}"
     )
     assert seeds_of(lock) == {"train": 7, "eval": 8}
+
+
+def test_one_process_at_a_time_and_a_folder_in_the_way(tiny: Path) -> None:
+    (tiny / "tmp/seeds").mkdir(parents=True)
+    with (
+        FileLock(tiny / "tmp/seeds.lock"),
+        pytest.raises(MarkError, match="`mark seeds` already runs in another"),
+    ):
+        run_seeds(2, None, tiny)
+    with pytest.raises(DataError, match=r"tmp/seeds is in the way and no clone"):
+        run_seeds(2, None, tiny)
+    (tiny / "params.yaml").write_text("eval:\n  entries: [tiny_lora]\n")
+    commit(tiny, "no seed")
+    with pytest.raises(DataError, match=r"params\.yaml of .* has no seed"):
+        run_seeds(2, None, tiny)
 
 
 def test_no_seed_pays_for_other_questions(tiny: Path) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from mark.commands.verify import Verified, VerifyRequest, verify
-from mark.errors import ConfigError, DataError
+from mark.errors import ConfigError, DataError, MarkError
 from mark.reproduce.git import commit_of
-from mark.reproduce.pipeline import Stage, lock_here, stages_at
+from mark.reproduce.pipeline import Lock, LockedStage, Stage, lock_here, stages_at
 from mark.reproduce.seeds import Spread
 from mark.reproduce.store import Store, cache_of
-from mark.reproduce.verification import Finding, Original, compare_outputs, in_order, made_from, named
+from mark.reproduce.verification import (
+    Finding,
+    Original,
+    compare_outputs,
+    in_order,
+    made_from,
+    named,
+    other_inputs,
+)
 from tests.reproduce.conftest import call, commit
 
 EVAL = "metrics/eval_tiny_lora.json"
@@ -106,6 +116,8 @@ def test_one_stage_runs_on_the_inputs_of_the_commit(tiny: Path, monkeypatch: pyt
     assert found.reproduced and found.text.splitlines()[-1] == "1 outputs: 1 identical"
     with pytest.raises(DataError, match="no stage 'nope'; there are ingest, train, eval@tiny_lora, compare"):
         run(tiny, stage="nope")
+    monkeypatch.delenv("PLANT")
+    assert run(tiny, stage="ingest").reproduced  # reads a file that DVC tracks and no stage makes
 
 
 def test_a_metric_that_was_changed_by_hand_is_told_apart(tiny: Path) -> None:
@@ -115,6 +127,25 @@ def test_a_metric_that_was_changed_by_hand_is_told_apart(tiny: Path) -> None:
     found = compared(tiny, rerun)
     assert found.verdict == "different" and "0.47 there, 0.37 here" in found.detail
     assert found.detail.endswith("not the one that dvc.lock names: changed by hand, or not by a run")
+
+
+def test_a_hook_of_git_does_not_lead_the_rerun_to_the_project(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch = call(tiny, "git", "symbolic-ref", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(tiny / ".git"))  # as git sets it in the hooks of a worktree
+    assert run(tiny, stage="train").reproduced
+    assert call(tiny, "git", "symbolic-ref", "HEAD") == branch
+
+
+def test_a_yes_to_paid_replies_is_no_other_setting() -> None:
+    def lock(confirmed: bool, temperature: float) -> Lock:
+        llm = {"confirmed": confirmed, "temperature": temperature}
+        return {"data_prep": LockedStage({}, {}, {"data_prep": {"llm": llm}})}
+
+    stages = [Stage("data_prep", (), (), ("data_prep",))]
+    assert other_inputs(lock(True, 0.5), lock(False, 0.5), stages) == {}
+    assert other_inputs(lock(True, 0.5), lock(False, 0.7), stages) == {"params.yaml": ["data_prep"]}
 
 
 @pytest.mark.long
@@ -146,15 +177,31 @@ def test_a_lock_that_is_older_than_the_code_is_named(tiny: Path) -> None:
     assert "tensor v.lora_A, largest relative difference 5.0e-01" in line(found, "models/tiny_lora")
 
 
+def test_a_record_of_the_commit_does_not_pass_for_one_of_the_rerun(tiny: Path) -> None:
+    script = tiny / "make.py"
+    script.write_text(
+        script.read_text().replace("run_stage(stage, {", "({").replace("[stage])", "[stage])()")
+    )
+    call(tiny, sys.executable, "-m", "dvc", "repro")  # writes no records, and the same outputs as before
+    path = tiny / "reports/runs/train.json"
+    path.write_text(path.read_text().replace(f'"{platform.python_version()}"', '"2.7.18"'))
+    commit(tiny, "recorded on another machine")
+    found = run(tiny, stage="train")
+    assert found.reproduced
+    assert f"  Python: 2.7.18 there, {platform.python_version()} here" in found.text
+
+
 def test_without_a_record_of_that_run_the_pins_are_all_that_is_known(tiny: Path) -> None:
     path = tiny / "reports/runs/train.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"outs": {"models/tiny_lora": "0" * 32 + ".dir"}}))  # of another run
-    (tiny / "requirements.lock").write_text("numpy==1.0\n")
+    (tiny / "requirements.lock").write_text("numpy==1.0\npytest==1.0\n")
     commit(tiny, "fewer records")
+    (tiny / "requirements.lock").write_text("numpy==1.0\n")  # what is pinned now does not matter
     found = run(tiny, stage="train", keep=True)
     assert "Environment: the original's is not recorded for any stage\n" in found.text
-    assert "  package numpy: 1.0 there, 2.4.6 here" in found.text
+    for name in ("numpy", "pytest"):
+        assert f"  package {name}: 1.0 there, {version(name)} here" in found.text
     (kept,) = (tiny / "tmp").iterdir()
     assert f"The clone is kept: tmp/{kept.name}" in found.text and (kept / "dvc.yaml").is_file()
 
@@ -168,6 +215,13 @@ def test_what_the_remote_holds_is_checked_without_a_rerun(tiny: Path, tmp_path: 
     found = run(tiny, pull=True, threads=None)
     assert found.reproduced and found.text.splitlines()[-1] == "4 outputs: 4 identical"
     assert "its outputs pulled" in found.text
+    first = commit_of(tiny, "HEAD")
+    (tiny / EVAL).write_text((tiny / EVAL).read_text().replace("0.37", "0.47"))
+    commit(tiny, "better")
+    found = run(tiny, pull=True, threads=None)  # the file is in git alone: dvc.lock is the judge
+    assert not found.reproduced and found.text.splitlines()[-1] == "4 outputs: 3 identical, 1 different"
+    assert line(found, EVAL).endswith("not the one that dvc.lock names: changed by hand, or not by a run")
+    call(tiny, "git", "reset", "-q", "--hard", first)
     (chunks,) = [
         p for p in (tmp_path / "store").rglob("*") if p.is_file() and b'"chunk_id"' in p.read_bytes()
     ]
@@ -177,6 +231,13 @@ def test_what_the_remote_holds_is_checked_without_a_rerun(tiny: Path, tmp_path: 
     told = line(found, "data/chunks.jsonl")
     assert told == "missing data/chunks.jsonl the remote has none with the hash of dvc.lock"
     assert not found.reproduced and found.text.splitlines()[-1] == "4 outputs: 3 identical, 1 missing"
+
+
+def test_a_remote_that_cannot_be_read_is_no_missing_output(tiny: Path) -> None:
+    call(tiny, sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", "nosuch://store")
+    with pytest.raises(MarkError, match=r"the DVC remote store cannot be read: .*nosuch"):
+        run(tiny, pull=True, threads=None)
+    assert list((tiny / "tmp").iterdir()) == []
 
 
 def test_inputs_that_are_nowhere_are_named(tiny: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from mark.commands.params import check_params, compose, recorded_overrides
 from mark.commands.tune.objective import VAL_LOSS, Objective, check_comparable, choose_objective
-from mark.commands.tune.space import Choices, Interval, Space, parse_space
+from mark.commands.tune.space import Choices, Interval, Space, key_of, parse_space
 from mark.config import PARAMS, Params, Train, load_params, validate
 from mark.config.tune import Tune
 from mark.errors import ConfigError, MarkError
@@ -78,8 +78,9 @@ def resolve(request: TuneRequest, root: Path) -> Search:
     check_params(root, [])
     _refuse_untracked_conf(root)
     given = None if request.config is None else _read_config(request.config, root)
-    before = [] if given is None else [*given.fixed, *given.space]
-    space = parse_space([*before, *request.space])
+    own = {key_of(text) for text in request.space}
+    of_file = [] if given is None else [*given.fixed, *given.space]
+    space = parse_space([*(text for text in of_file if key_of(text) not in own), *request.space])
     params = load_params(root / PARAMS)
     name = request.objective or (VAL_LOSS if given is None else given.objective)
     objective = choose_objective(name, params)

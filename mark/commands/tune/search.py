@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mark.commands.alone import alone
 from mark.commands.tune.request import Search, TuneRequest, plan, resolve
 from mark.commands.tune.study import (
     EXPERIMENT,
@@ -62,8 +61,8 @@ def run_tune(request: TuneRequest, root: Path) -> str:
     search = resolve(request, root)
     if not request.confirmed:
         return plan(search)
-    search.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(search):
+    # A trial that nobody else runs is one that was left behind.
+    with alone(search.folder / "search.lock", f"study {search.study}"):
         end_left_over(search.folder / _RUNNING)
         study = open_study(search)
         repeat_interrupted(study)
@@ -71,22 +70,6 @@ def run_tune(request: TuneRequest, root: Path) -> str:
         if missing > 0 and not exhausted(study, search.space):
             _optimize(study, search, missing)
         return study_table(study, search)
-
-
-@contextmanager
-def _alone(search: Search) -> Iterator[None]:
-    """One process a study: a trial that nobody else runs is one that was left behind."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(search.folder / "search.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MarkError(f"study {search.study} already runs in another process; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _optimize(study: optuna.Study, search: Search, missing: int) -> None:

@@ -63,6 +63,11 @@ class Space:
         return [[*self.fixed, *(column[i % len(column)] for column in columns)] for i in range(rows)]
 
 
+def key_of(override: str) -> str:
+    """What an override sets."""
+    return override.partition("=")[0]
+
+
 def parse_space(overrides: Sequence[str]) -> Space:
     """Read overrides; those with several values are searched, the others hold in every trial.
 
@@ -93,6 +98,9 @@ def parse_space(overrides: Sequence[str]) -> Space:
             raise ConfigError(f"{key} is searched twice; give all its values at once")
         else:
             found[key] = _dimension(key, override, text)
+    for text in fixed:
+        if (key := key_of(text)) in found:
+            raise ConfigError(f"{key} is searched and has one value too ({text}); leave one of them out")
     if not found:
         raise ConfigError(f"nothing to search: no key has several values; {_EXAMPLE}")
     return Space(tuple(found.values()), tuple(fixed))

@@ -15,7 +15,7 @@ import psutil
 
 from mark.commands.dvc import dvc_command, dvc_environment
 from mark.errors import MarkError
-from mark.files import write_json
+from mark.files import read_json, write_json
 
 Losses = list[float]
 _POLL_S = 0.5
@@ -84,17 +84,15 @@ def end_left_over(running: Path) -> None:
     """
     if not running.is_file():
         return
-    left = json.loads(running.read_text(encoding="utf-8"))
-    try:
+    left = read_json(running)
+    with suppress(psutil.NoSuchProcess):  # it has ended by itself
         process = psutil.Process(left["pid"])
-        if process.create_time() == left["created"]:
+        if process.create_time() == left["created"]:  # else another one has its number
             tree = [*process.children(recursive=True), process]
             for one in tree:
-                _terminate(one)
+                _signal(one.terminate)
             for one in psutil.wait_procs(tree, timeout=_GRACE_S)[1]:
-                one.kill()
-    except psutil.NoSuchProcess:
-        pass  # it has ended by itself
+                _signal(one.kill)
     running.unlink(missing_ok=True)
 
 
@@ -112,8 +110,9 @@ def _watch(process: subprocess.Popen[bytes], trial: Trial, stop: Callable[[Losse
         if len(losses) > seen:
             seen = len(losses)
             if stop(losses):
-                _terminate(worker)  # DVC cleans up after a stage that fails
-                process.wait()
+                _signal(worker.terminate)  # DVC cleans up after a stage that fails
+                if process.wait() == 0:  # it was done before the signal came: the trial has its result
+                    return False
                 _remove(folder)
                 return True
     return False
@@ -122,16 +121,24 @@ def _watch(process: subprocess.Popen[bytes], trial: Trial, stop: Callable[[Losse
 def _training(pid: int, checkpoints: Path) -> tuple[psutil.Process, Path] | None:
     """The stage train below a process, and its folder of checkpoints, whose lock it holds."""
     try:
-        for child in psutil.Process(pid).children(recursive=True):
-            if "stages.train" not in child.cmdline():
-                continue
-            for file in child.open_files():
-                path = Path(file.path)
-                if path.suffix == ".lock" and path.parent == checkpoints:
-                    return child, path.with_suffix("")
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        pass  # it ended while it was looked at
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return None
+    for child in children:
+        for path in _held(child):
+            if path.suffix == ".lock" and path.parent == checkpoints:
+                return child, path.with_suffix("")
     return None
+
+
+def _held(process: psutil.Process) -> list[Path]:
+    """The files that a process holds open, if it is the stage train."""
+    try:
+        if "stages.train" not in process.cmdline():
+            return []
+        return [Path(file.path) for file in process.open_files()]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended while it was looked at
+        return []
 
 
 def validation_losses(folder: Path) -> Losses:
@@ -147,14 +154,15 @@ def validation_losses(folder: Path) -> Losses:
             if (checkpoint / COMPLETE).is_file():
                 state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
                 return [float(row["eval_loss"]) for row in state["log_history"] if "eval_loss" in row]
-    except (OSError, ValueError):
-        pass  # the training ended and took its checkpoints away, or is replacing one
+    except (OSError, ValueError):  # the training ended and took its checkpoints away, or is replacing one
+        return []
     return []
 
 
-def _terminate(process: psutil.Process) -> None:
+def _signal(send: Callable[[], None]) -> None:
+    """Send a signal to a process that may have ended by itself."""
     with suppress(psutil.NoSuchProcess):
-        process.terminate()
+        send()
 
 
 def _remove(folder: Path) -> None:

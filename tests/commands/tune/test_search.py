@@ -180,6 +180,13 @@ def test_the_spaces_of_conf_compose(untouched: Path, name: str) -> None:
     assert planned.startswith(f"study {name}: ") and "Nothing was run" in planned
 
 
+def test_the_command_line_takes_the_place_of_the_file(untouched: Path) -> None:
+    space = ("train.lora.r=4", "train.learning_rate=1e-4,1e-3")
+    planned = run_tune(replace(REQUEST, space=space, config="lora", confirmed=False), untouched)
+    assert "fixed: train.lora.r=4" in planned and "searched: train.learning_rate: 1e-4, 1e-3" in planned
+    assert "searched: train.lora.r" not in planned
+
+
 def test_hand_edits_of_params_are_not_lost_to_an_experiment(root: Path) -> None:
     path = root / "params.yaml"
     path.write_text(path.read_text().replace("weight_decay: 0.0", "weight_decay: 0.1"))
