@@ -31,9 +31,7 @@ def check_loads(folder: Path) -> None:
     Raises:
         ModelError: It does not load.
     """
-    import torch
-
-    load_entry(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    load_entry(folder)
     gc.collect()
 
 
