@@ -230,7 +230,7 @@ def call(folder: Path, command: Sequence[str]) -> str:
         What it printed, without white space around it.
 
     Raises:
-        MarkError: It ended non-zero; the message holds the end of what it said.
+        MarkError: It ended non-zero; the message holds its reason.
     """
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -246,7 +246,10 @@ def _dvc(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stderr or done.stdout).strip()[-300:]
+    """DVC's own word, or the last line."""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:] or ["it printed nothing"])[0][:300]
 
 
 def _copy_remotes(folder: Path, root: Path) -> list[str]:

@@ -40,7 +40,7 @@ def told(make_file: MakeFile, name: str, old: bytes, new: bytes) -> str:
         ),
         ("rows.jsonl", b'{"id": "a"}\n', b'{"id": "a"}', "byte 11"),
         ("m.json", b'{"a": ' + b"[" * 100_000, b'{"a": 1}', "byte 6 (not read as json: "),
-        ("adapter.safetensors", b"no weights", b"nor these", "byte 1 (not read as safetensors: "),
+        ("adapter.safetensors", b"no weights", b"nor these", "byte 2 (not read as safetensors: "),
         ("vectors.npy", b"", b"x", "byte 0 (not read as npy: "),
         ("page.pdf", b"%PDF\0abc", b"%PDF\0abd", "byte 7"),
         ("page.pdf", b"%PDF\0abc", b"%PDF\0abcd", "byte 8"),

@@ -215,7 +215,7 @@ def test_what_the_remote_holds_is_checked_without_a_rerun(tiny: Path, tmp_path: 
     found = run(tiny, pull=True, threads=None)
     assert found.reproduced and found.text.splitlines()[-1] == "4 outputs: 4 identical"
     assert "its outputs pulled" in found.text
-    first = commit_of(tiny, "HEAD")
+    first = commit(tiny, "where the remote is")
     (tiny / EVAL).write_text((tiny / EVAL).read_text().replace("0.37", "0.47"))
     commit(tiny, "better")
     found = run(tiny, pull=True, threads=None)  # the file is in git alone: dvc.lock is the judge
@@ -234,8 +234,9 @@ def test_what_the_remote_holds_is_checked_without_a_rerun(tiny: Path, tmp_path: 
 
 
 def test_a_remote_that_cannot_be_read_is_no_missing_output(tiny: Path) -> None:
-    call(tiny, sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", "nosuch://store")
-    with pytest.raises(MarkError, match=r"the DVC remote store cannot be read: .*nosuch"):
+    # What reads Google's storage is not installed.
+    call(tiny, sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", "gs://nobody/here")
+    with pytest.raises(MarkError, match=r"^the DVC remote store cannot be read: .*dvc-gs.*$"):
         run(tiny, pull=True, threads=None)
     assert list((tiny / "tmp").iterdir()) == []
 
