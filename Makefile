@@ -72,7 +72,7 @@ audit: $(STAMP)  ## known vulnerabilities of the locked packages, by pip-audit (
 	@python .ci/audit.py
 
 sbom: $(STAMP)  ## write sbom.cdx.json: the locked packages as CycloneDX (after `make extras`)
-	@cat requirements.lock requirements-extras.lock | "$(BIN)/cyclonedx-py" requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file "$(SBOM)" -
+	@cat requirements.lock requirements-extras.lock | PYTHONWARNINGS=ignore "$(BIN)/cyclonedx-py" requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file "$(SBOM)" -
 	@echo "$(SBOM) names the locked packages"
 
 docs: $(STAMP)  ## build the documentation into site/ (after `make extras`); `python -m http.server -d site` shows it

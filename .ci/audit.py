@@ -90,11 +90,18 @@ def ask(locks: Sequence[Path], url: str, limit_s: float | None) -> list[dict[str
     try:
         rows: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise NotDone(f"{url} was not reached: {said[-1].strip()[:200]}") from None
+        raise NotDone(f"{url} did not answer ({_reason(done.stderr)})") from None
     if not any("vulns" in row for row in rows):
         raise NotDone(f"{url} knows none of the packages")
     return rows
+
+
+def _reason(stderr: str) -> str:
+    """What pip-audit says last: a line of its log, or the name of an exception."""
+    last = ([line for line in stderr.splitlines() if line.strip()] or ["no reason given"])[-1].strip()
+    if last.startswith("ERROR:"):
+        return last.rpartition(":")[2]
+    return last.partition(":")[0].rpartition(".")[2]
 
 
 def open_faults(rows: Sequence[dict[str, Any]], ignored: Sequence[Ignored]) -> list[str]:

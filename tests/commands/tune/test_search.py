@@ -183,7 +183,7 @@ def test_the_spaces_of_conf_compose(untouched: Path, name: str) -> None:
 def test_the_command_line_takes_the_place_of_the_file(untouched: Path) -> None:
     space = ("train.lora.r=4", "train.learning_rate=1e-4,1e-3")
     planned = run_tune(replace(REQUEST, space=space, config="lora", confirmed=False), untouched)
-    assert "fixed: train.lora.r=4" in planned and "searched: train.learning_rate: 1e-4, 1e-3" in planned
+    assert "fixed: train.lora.r=4" in planned and "searched: train.learning_rate: 0.0001, 0.001" in planned
     assert "searched: train.lora.r" not in planned
 
 
