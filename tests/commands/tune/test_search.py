@@ -68,6 +68,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formula") / "project"
     (folder / "stages").mkdir(parents=True)
     shutil.copytree(ROOT / "conf", folder / "conf")
+    (folder / "stages/__init__.py").touch()  # a package, which comes before an installed one
     (folder / "stages/train.py").write_text(STAGE)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     (folder / ".gitignore").write_text("/models\n/plots\n/.mark\n__pycache__\n")
