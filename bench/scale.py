@@ -1,10 +1,10 @@
 """What a corpus costs: `python -m bench.scale [--pages N] [--pdfs N] [--pages-per-pdf N] [--cores N]`.
 
-Each step of ingest is run on whole PDFs of data/raw, smallest first, until they have `--pages` pages, and its
-processor seconds (of this process and of those that it starts) and bytes are told by the page. They are
-multiplied up to `--pdfs` files of `--pages-per-pdf` pages. What does not grow in proportion is measured at
-two sizes: the graph of a Chroma folder, whose rows cost more the more there are. Seconds differ from machine
-to machine; run it where it is to run.
+Each step of ingest, and the rules that make questions, are run on whole PDFs of data/raw, smallest first,
+until they have `--pages` pages, and its processor seconds (of this process and of those that it starts) and
+bytes are told by the page. They are multiplied up to `--pdfs` files of `--pages-per-pdf` pages. What does not
+grow in proportion is measured at two sizes: the graph of a Chroma folder, whose rows cost more the more there
+are. Seconds differ from machine to machine; run it where it is to run.
 """
 
 from __future__ import annotations
@@ -28,9 +28,13 @@ import numpy as np
 import psutil
 import pypdfium2
 
-from mark.config import PARAMS, Ingest, Retrieval, load_section
+from mark.config import PARAMS, DataPrep, Ingest, Retrieval, load_section
+from mark.data_prep.candidates import cheap_fault, make_candidates
+from mark.data_prep.phrases import Casing
+from mark.data_prep.rules import chosen_rules
+from mark.data_prep.spool import Spool
 from mark.errors import DataError, MarkError
-from mark.files import CHUNKS, EMBEDDER, EMBEDDINGS, PAGES, RAW, TOKEN_VECTORS
+from mark.files import CHUNKS, EMBEDDER, EMBEDDINGS, PAGES, RAW, TOKEN_VECTORS, read_jsonl
 from mark.ingest.chunk import Source, chunk
 from mark.ingest.clean import CleanDocument, clean
 from mark.ingest.embed import embed_document, embedded_texts
@@ -48,6 +52,7 @@ Found = TypeVar("Found")
 SHARED = frozenset({"reading", "cleaning and cutting", "embedding"})  # done by as many workers as there are
 GRAPH = (2_000, 8_000)  # rows of the two graphs; random vectors, which are harder than texts'
 DIMENSION = 384
+SEED = 7
 HASHED_MB = 256
 SEARCHED = 100_000  # vectors of the exact search
 
@@ -133,6 +138,7 @@ def measure(files: Sequence[Path], raw: Path, embedder: Path, scratch: Path) -> 
     """
     clock, data = Clock(), scratch / "data"
     pages, chunks = _ingest(clock, files, raw, embedder, data)
+    clock.time("making questions", lambda: _ask(read_jsonl(data / CHUNKS.name, Chunk)))
     build_collection(data, scratch / "chroma_db", "pdf_docs")
     retrieval = load_section(Retrieval, "retrieval", PARAMS)
     plain = retrieval.model_copy(update={"late_weight": 0.0})
@@ -185,6 +191,18 @@ def _ingest(clock: Clock, files: Sequence[Path], raw: Path, embedder: Path, data
         report = make_report("pdf", [], [], [])
         clock.time("writing files", lambda: outputs.commit(report, embedder_sha256(embedder)))
     return pages, outputs.chunks
+
+
+def _ask(chunks: Sequence[Chunk]) -> int:
+    """All questions that the rules make, sifted and spooled as data_prep does; how many are sound."""
+    settings = load_section(DataPrep, "data_prep", PARAMS)
+    ordered = sorted(chunks, key=lambda chunk: (chunk.document, chunk.start, chunk.chunk_id))
+    casing = Casing(chunk.text for chunk in ordered)
+    with Spool({chunk.chunk_id: chunk for chunk in ordered}, SEED) as spool:
+        for candidate, _ in make_candidates(ordered, chosen_rules(settings.rules), casing, SEED):
+            if cheap_fault(candidate, settings) is None:
+                spool.add("train", candidate)
+        return spool.count("train")
 
 
 def _cut(document: RawDocument, model: Embedder, settings: Ingest) -> tuple[CleanDocument, list[Chunk]]:

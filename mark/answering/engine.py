@@ -81,7 +81,7 @@ class Engine:
             use_packed_attention(model)  # on a GPU a few large launches are faster
         self.eos_id = int(tokenizer.eos_token_id)
         self.refusal_ids = answer_ids(tokenizer, REFUSAL)[:-1]
-        self.barred_ids = sorted({self.eos_id, *_first_ids(tokenizer, REFUSAL)})
+        self.barred_ids = sorted({self.eos_id, *first_ids(tokenizer, REFUSAL)})
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], label: str | None = "answering") -> list[Generation]:
@@ -154,13 +154,7 @@ class Engine:
             logprobs[row][0] = float(unbarred[row, tokens[row][0]])
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [
-            Generation(
-                text=text.strip(),
-                raw_text=REFUSAL if refuses[i] else text.strip(),
-                mean_logprob=sum(logprobs[i]) / len(logprobs[i]),
-                refusal_probability=1.0 if is_refusal(text) else math.exp(float(refusal_logprob[i])),
-                passages_shown=tuple(prompts[i].passages),
-            )
+            generation_of(text, logprobs[i], float(refusal_logprob[i]), bool(refuses[i]), prompts[i].passages)
             for i, text in enumerate(texts)
         ]
 
@@ -200,7 +194,28 @@ class Engine:
         return tokens, logprobs
 
 
-def _first_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> set[int]:
+def generation_of(
+    text: str, logprobs: Sequence[float], refusal_logprob: float, refuses: bool, passages: Sequence[Passage]
+) -> Generation:
+    """What was written, as every engine tells it.
+
+    Args:
+        text: The answer's tokens as text.
+        logprobs: Of its tokens, the end token included.
+        refusal_logprob: Log probability of the refusal's tokens.
+        refuses: Whether greedy decoding writes all of them.
+        passages: As they stood in the prompt.
+    """
+    return Generation(
+        text=text.strip(),
+        raw_text=REFUSAL if refuses else text.strip(),
+        mean_logprob=sum(logprobs) / len(logprobs),
+        refusal_probability=1.0 if is_refusal(text) else math.exp(refusal_logprob),
+        passages_shown=tuple(passages),
+    )
+
+
+def first_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> set[int]:
     """The first token of a text in its ways of writing: else a barred `Not` comes back as `not`."""
     ways = (text, text.lower(), text.upper())
     return {answer_ids(tokenizer, lead + way)[0] for way in ways for lead in ("", " ")}

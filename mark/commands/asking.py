@@ -155,8 +155,9 @@ def answer_text(answer: Answer) -> str:
         lines += ["", *quote_lines(quote)]
     lines += ["", *answer.notes]
     seconds = answer.seconds
+    model = answer.model if answer.engine == "local" else f"{answer.model} on {answer.engine}"
     lines.append(
-        f"{answer.model}, {RULES[answer.rule]}; {seconds.total:.1f} s (retrieval {seconds.retrieval:.1f}, "
+        f"{model}, {RULES[answer.rule]}; {seconds.total:.1f} s (retrieval {seconds.retrieval:.1f}, "
         f"generation {seconds.generation:.1f}, checks {seconds.checks:.1f}); {answer.response_id}"
     )
     return "\n".join(lines)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mark.config import DataPrep, Ingest, load_params, load_section, setup_mode
+from mark.answering.completions import CompletionServer
+from mark.config import DataPrep, Eval, Ingest, Serve, load_params, load_section, setup_mode
 from mark.errors import MarkError
 from mark.files import EMBEDDER, INDEX, INGEST_REPORT
 from mark.ingest.backends import BACKENDS
@@ -45,6 +46,7 @@ def diagnose(root: Path) -> list[Check]:
         _models,
         _reading,
         _collection,
+        _answer_servers,
         _setup_mode,
         _llm,
         _dvc,
@@ -213,6 +215,22 @@ def _remote_collection(root: Path, settings: Ingest, chunks: int) -> Check:
     except MarkError as fault:
         return Check("collection", str(fault).splitlines()[0], "see docs/scale.md")
     return Check("collection", f"{chunks} chunks at {store_place(settings)}", "")
+
+
+def _answer_servers(root: Path) -> Iterator[Check]:
+    """Servers that are to answer in place of this process."""
+    try:
+        params = load_params(root / "params.yaml")
+    except MarkError:
+        return  # said above
+    found: dict[str, Eval | Serve] = {"eval.server": params.eval, "serve.server": params.serve}
+    chosen = {place: one.server for place, one in found.items() if one.engine == "openai"}
+    for place, server in chosen.items():
+        try:
+            served = CompletionServer(server, place).models()
+            yield Check(place, f"serves {', '.join(sorted(served)[:8]) or 'no model'}", "")
+        except MarkError as fault:
+            yield Check(place, "cannot answer", str(fault).splitlines()[0])
 
 
 def _setup_mode(root: Path) -> Iterator[Check]:

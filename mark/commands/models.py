@@ -98,16 +98,13 @@ def show_model(name: str, card: bool, root: Path) -> str:
 
 def compare_models(new: str, old: str, root: Path) -> str:
     """The paired table of two models."""
-    from mark.registry.comparison import answers_of, compare
+    from mark.evaluation.engines import told_apart
+    from mark.registry.comparison import answered, compare
 
     registry = get_registry(root)
     settings = load_section(Eval, "eval", root / PARAMS)
-    found = compare(
-        (new, answers_of(new, registry)),
-        (old, answers_of(old, registry)),
-        _bootstrap(settings, root),
-        settings.min_clusters,
-    )
+    (ours, our_engine), (theirs, their_engine) = answered(new, registry), answered(old, registry)
+    found = compare((new, ours), (old, theirs), _bootstrap(settings, root), settings.min_clusters)
     kind = "hand-written" if found.judged == "handwritten" else "test"
     lines = [
         f"{new} against {old}: {found.questions} common {kind} questions, {found.clusters} clusters, percent",
@@ -118,7 +115,8 @@ def compare_models(new: str, old: str, root: Path) -> str:
         change = f"{100 * gain.difference:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         lines.append(f"  {_LABELS[metric]:16}{100 * one.new:17.1f}{100 * one.old:17.1f}   {change}")
     verdict = {"ship": "better", "don't ship": "worse", "cannot tell": "cannot tell"}[found.verdict]
-    return "\n".join([*lines, f"{verdict}: {found.sentence()}"])
+    parts = [found.sentence(), *filter(None, [told_apart({new: our_engine, old: their_engine})])]
+    return "\n".join([*lines, f"{verdict}: {'; '.join(parts)}"])
 
 
 def promote_model(request: PromoteRequest, root: Path) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 
 from mark.config import Eval
 from mark.errors import DataError
+from mark.evaluation.calibration import LOCAL
+from mark.evaluation.engines import told_apart
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.significance import Bootstrap, Gain, Verdict, choose_clusters, judge
 from mark.evaluation.summary import rounded
@@ -116,7 +118,8 @@ def compare_entries(inputs: CompareInputs, settings: Eval, seed: int) -> Tree:
 
     Returns:
         The content of metrics/compare.json below `compare`: `models` (labels in the table's order), `rows`
-        (group -> label -> metrics), `gain` and `verdict` by entry, `best` (an entry or "none").
+        (group -> label -> metrics), `gain` and `verdict` by entry, `best` (an entry or "none"); `engines`
+        where not one engine ran all entries.
 
     Raises:
         DataError: Entries answered different test questions.
@@ -156,6 +159,9 @@ def compare_entries(inputs: CompareInputs, settings: Eval, seed: int) -> Tree:
     labels = dict.fromkeys(label for rows in found["rows"].values() for label in rows)
     found["models"] = sorted(labels, key=lambda label: label == EXTRACTIVE)
     found |= _notes(inputs.entries[0])
+    apart = told_apart({entry.name: str(entry.metrics.get("engine", LOCAL)) for entry in inputs.entries})
+    if apart:
+        found["engines"] = apart
     return dict(rounded(found))
 
 

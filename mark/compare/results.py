@@ -61,6 +61,8 @@ def comparison_text(found: Tree) -> str:
         console.print(f"{entry} + retrieval, token F1: {', '.join(told)}")
     for line in _notes(found):
         console.print(line)
+    if "engines" in found:
+        console.print(f"With care: {found['engines']}.")
     kind = "hand-written " if found["judged"] == "handwritten" else ""
     console.print(
         f"Judged on {found['questions']} {kind}questions, {found['clusters']} clusters of answerable ones:"

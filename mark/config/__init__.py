@@ -5,6 +5,7 @@ Values live in conf/ (composed into params.yaml), never here: no field has a def
 
 from __future__ import annotations
 
+from mark.config.answering import AnswerServer
 from mark.config.pipeline import (
     ChromaServer,
     Corpus,
@@ -45,6 +46,7 @@ __all__ = [
     "SECTIONS",
     "SETUP_MODE",
     "UNSHOWN",
+    "AnswerServer",
     "AnySection",
     "ChromaServer",
     "Corpus",

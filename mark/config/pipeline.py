@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from mark.config.answering import AnswerServer, EngineKind, check_engine
 from mark.config.section import Fraction, Section, plain_url, variable_name
 
 
@@ -63,7 +65,14 @@ class ChromaServer(Section):
     @field_validator("url")
     @classmethod
     def _is_plain(cls, value: str | None) -> str | None:
-        return plain_url(value, ("http", "https"), "a token is named by token_env") if value else None
+        if not value:
+            return None
+        plain = plain_url(value, ("http", "https"), "a token is named by token_env")
+        if urlsplit(plain).path not in ("", "/"):
+            raise ValueError(
+                "allowed: http(s)://HOST[:PORT] without a path, which Chroma's client leaves out"
+            )
+        return plain
 
     @field_validator("token_env")
     @classmethod
@@ -278,3 +287,10 @@ class Eval(Section):
     bootstrap_samples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1.0)  # of the intervals
     min_clusters: int = Field(ge=2)  # fewer: the verdict is `cannot tell`
+    engine: EngineKind  # what answers: a model in this process, or one behind `server`
+    server: AnswerServer
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Eval:
+        check_engine(self.engine, self.server)
+        return self

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from mark.config.answering import AnswerServer, EngineKind, check_engine
 from mark.config.section import Fraction, Section
 
 
@@ -48,6 +49,13 @@ class Serve(Section):
     max_upload_mb: int = Field(ge=1)
     max_upload_pages: int = Field(ge=1)
     max_documents: int = Field(ge=1)  # in data/pdfs; no upload beyond
+    engine: EngineKind  # what answers: a model in this process, or one behind `server`
+    server: AnswerServer
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Serve:
+        check_engine(self.engine, self.server)
+        return self
 
     @field_validator("trusted_proxies")
     @classmethod

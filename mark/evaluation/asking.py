@@ -1,4 +1,7 @@
-"""One entry's answers to given questions, outside the grid: as the cell tuned_retrieval has them."""
+"""One entry's answers to given questions, outside the grid: as the cell tuned_retrieval has them.
+
+Always by the local engine, whatever `eval.engine` says: a control arm or a champion's copy is on no server.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from mark.evaluation.cells import Answer, score_unrefused
 from mark.evaluation.questions import Question
 from mark.files import REPORTS, read_json
 
+LOCAL = "local"  # the engine that runs a model in its own process
+
 
 class Calibrations(BaseModel):
     """What eval learnt from validation questions; rlhf and serving read it, never test metrics."""
@@ -22,6 +24,7 @@ class Calibrations(BaseModel):
 
     entry: str
     adapter_sha256: str | None = None  # of the adapter that answered; None in files of older versions
+    engine: str = LOCAL  # that answered; else as `RemoteEngine.name` has it
     base: str
     question_ids: list[str]  # the validation questions that were used
     thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive
@@ -45,6 +48,7 @@ class Thresholds:
 
     without: Calibration | None
     retrieval: Calibration | None
+    engine: str = LOCAL  # whose answers they were fitted on
 
 
 def thresholds_of(name: str, root: Path) -> Thresholds:
@@ -64,7 +68,7 @@ def thresholds_of(name: str, root: Path) -> Thresholds:
             return Thresholds(None, kept[name])
         role = "tuned" if found.entry == name else "base" if found.base == name else None
         if role is not None and not kept.keys().isdisjoint((role, f"{role}_retrieval")):
-            return Thresholds(kept.get(role), kept.get(f"{role}_retrieval"))
+            return Thresholds(kept.get(role), kept.get(f"{role}_retrieval"), found.engine)
     return Thresholds(None, None)
 
 

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from mark.answering.engine import Engine
 from mark.answering.merging import for_inference
 from mark.answering.refusal import Calibration
+from mark.answering.remote import RemoteEngine, model_folder, remote_engine
 from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_value
 from mark.errors import DataError
-from mark.evaluation.calibration import Thresholds, thresholds_of
+from mark.evaluation.calibration import LOCAL, Thresholds, thresholds_of
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
 from mark.evaluation.inputs import brought_passages, check_contexts, with_contexts
 from mark.evaluation.questions import Question, from_example, from_handwritten
@@ -50,24 +51,27 @@ def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
     Raises:
         DataError: A row is neither, or a file is missing.
         ModelError: There is no such model.
+        EndpointError: `eval.server` is to answer and cannot.
     """
     params = root / PARAMS
     settings = load_section(Eval, "eval", params)
     questions, chunks = read_questions(dataset, root, load_section(Retrieval, "retrieval", params))
-    model, tokenizer, device = load_model(name, root, torch.float32)
-    length = int(load_value("train", "max_seq_length", params))
-    model = for_inference(model, preferred_dtype(device))
-    engine = Engine(model, tokenizer, length, settings.max_new_tokens, settings.batch_size)
+    engine, answered = _engine(name, root, settings, int(load_value("train", "max_seq_length", params)))
     thresholds = thresholds_of(name, root)
     if thresholds == Thresholds(None, None):
         log.info("%s was never calibrated (`dvc repro eval`): it refuses where greedy decoding does", name)
+    elif thresholds.engine != answered["engine"]:
+        log.warning(
+            "the refusal rule of %s was fitted on answers of the engine %s, %s answers now",
+            name, thresholds.engine, answered["engine"],
+        )  # fmt: skip
     predictions = _answer(engine, questions, chunks, thresholds)
     metrics = _metrics(predictions, questions, chunks, settings, load_seed(params))
     report = {
         "model": name,
         "dataset": dataset.name,
         "questions": len(questions),
-        "precision": str(model.dtype).removeprefix("torch."),
+        **answered,
         "refusal_threshold": {
             "without": None if thresholds.without is None else thresholds.without.threshold,
             "retrieval": None if thresholds.retrieval is None else thresholds.retrieval.threshold,
@@ -79,6 +83,22 @@ def evaluate_dataset(name: str, dataset: Path, root: Path) -> str:
     target = root / REPORTS / f"eval_{name}_{moment}.json"
     write_json(target, report)
     return f"{dataset_text(name, dataset.name, len(questions), metrics)}\n{target}"
+
+
+def _engine(
+    name: str, root: Path, settings: Eval, max_seq_length: int
+) -> tuple[Engine | RemoteEngine, dict[str, str]]:
+    """What answers, and what the report says of it."""
+    if settings.engine == "openai":
+        folder = model_folder(name, root)
+        there = remote_engine(
+            folder, name, settings.server, "eval.server", max_seq_length, settings.max_new_tokens
+        )
+        return there, {"engine": there.name, "engine_model": there.model}
+    model, tokenizer, device = load_model(name, root, torch.float32)
+    model = for_inference(model, preferred_dtype(device))
+    here = Engine(model, tokenizer, max_seq_length, settings.max_new_tokens, settings.batch_size)
+    return here, {"engine": LOCAL, "precision": str(model.dtype).removeprefix("torch.")}
 
 
 def read_questions(
@@ -134,7 +154,10 @@ def _row(line: str, where: str) -> Example | HandwrittenQuestion:
 
 
 def _answer(
-    engine: Engine, questions: Sequence[Question], chunks: Mapping[str, Chunk], thresholds: Thresholds
+    engine: Engine | RemoteEngine,
+    questions: Sequence[Question],
+    chunks: Mapping[str, Chunk],
+    thresholds: Thresholds,
 ) -> list[Prediction]:
     cell = CELLS["base_retrieval"]  # its passages are the contexts; no contexts, no passages
     requests = [request_for(q, cell, chunks, len(q.contexts or ())) for q in questions]

@@ -8,15 +8,17 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from mark.answering.engine import Engine, Generation, Request
 from mark.answering.merging import for_inference
+from mark.answering.remote import RemoteEngine, remote_engine
 from mark.config import Eval, Retrieval
 from mark.errors import ModelError
-from mark.evaluation.calibration import Calibrations, calibrate
+from mark.evaluation.calibration import LOCAL, Calibrations, calibrate
 from mark.evaluation.cells import (
     CELLS,
     Answer,
@@ -99,19 +101,14 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
         DataError: A data file is missing or damaged.
         LeakError: A test question was trained on.
         ModelError: A model cannot be loaded, or the base cells were not answered by the plain base model.
+        EndpointError: `eval.server` is to answer and cannot.
     """
     continued = "sft" in read_json(inputs.entry / "entry.json")
     run = _Run(gather(inputs, settings, retrieval), settings, retrieval.top_k, max_seq_length, continued)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = preferred_dtype(device)
-    log.info(
-        "eval: %d test and %d validation questions, %s", len(run.asked.test), len(run.asked.validation), dtype
-    )
     for question in [*run.asked.test, *run.asked.validation]:
         run.answers["extractive", question.id] = extractive(question, run.asked.chunks, run.top_k)
-    base_proved = _base_cells(run, inputs, dtype, device)
-    _tuned_cells(run, inputs, dtype, device)
-    calibrations = _calibrations(run, inputs)
+    answered = _answered_there(run, inputs) if settings.engine == "openai" else _answered_here(run, inputs)
+    calibrations = _calibrations(run, inputs, answered["engine"])
     predictions = [
         predict(
             question,
@@ -129,10 +126,63 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
     )
     developed = development_rows(run.asked.validation, run.answers, calibrations.thresholds, run.asked.chunks)
     metrics["development"] = rounded(development(developed, bootstrap))
-    metrics["precision"] = str(dtype).removeprefix("torch.")
-    if base_proved:
-        metrics["base_probe_equal"] = True
+    metrics |= answered
     return EvalResult(inputs.entry.name, predictions, developed, metrics, calibrations, run.seconds)
+
+
+def _answered_here(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
+    """Answer all cells with models in this process; what the metrics say of them."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = preferred_dtype(device)
+    _say(run, str(dtype))
+    base_proved = _base_cells(run, inputs, dtype, device)
+    _tuned_cells(run, inputs, dtype, device)
+    answered: dict[str, Any] = {"engine": LOCAL, "precision": str(dtype).removeprefix("torch.")}
+    return answered | ({"base_probe_equal": True} if base_proved else {})
+
+
+def _answered_there(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
+    """Answer all cells through `eval.server`; what the metrics say of it.
+
+    That the base model's cells were answered by the plain model cannot be proved from here; that another
+    model answered the tuned cells can.
+    """
+    folders = {"base": inputs.base, "tuned": inputs.entry}
+    engines = {
+        name: _remote(run, folder)
+        for name, folder in folders.items()
+        if any(cell.model == name for cell in run.cells)
+    }
+    if len(engines) == 2:
+        _check_apart(engines["base"], engines["tuned"])
+    kinds = {engine.name for engine in engines.values()} or {LOCAL}
+    _say(run, ", ".join(sorted(kinds)))
+    for name, engine in engines.items():
+        _answer_cells(run, name, engine)
+    models = {name: engine.model for name, engine in engines.items()}
+    return {"engine": "+".join(sorted(kinds)), "engine_models": models}
+
+
+def _remote(run: _Run, folder: Path) -> RemoteEngine:
+    settings = run.settings
+    return remote_engine(
+        folder, folder.name, settings.server, "eval.server", run.max_seq_length, settings.max_new_tokens
+    )
+
+
+def _check_apart(base: RemoteEngine, tuned: RemoteEngine) -> None:
+    """A server that passes over the name of the model would answer all cells with one."""
+    if base.fingerprint == tuned.fingerprint:
+        raise ModelError(
+            f"{base.server.host} answers to the last digit alike as {base.model} and as {tuned.model}: the "
+            "adapter is not loaded under that name (vLLM: --enable-lora --lora-modules NAME=FOLDER)"
+        )
+
+
+def _say(run: _Run, by: str) -> None:
+    log.info(
+        "eval: %d test and %d validation questions, %s", len(run.asked.test), len(run.asked.validation), by
+    )
 
 
 def _base_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch.device) -> bool:
@@ -141,7 +191,7 @@ def _base_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torch
         return False
     model, tokenizer = load_base(inputs.base, dtype, device)
     before = probe_sha256(model, tokenizer)
-    _answer_cells(run, "base", model, tokenizer)
+    _answer_cells(run, "base", _local(run, model, tokenizer))
     after = probe_sha256(model, tokenizer)
     adapted = has_adapter(model)
     del model
@@ -160,8 +210,13 @@ def _tuned_cells(run: _Run, inputs: EvalInputs, dtype: torch.dtype, device: torc
     if not any(cell.model == "tuned" for cell in run.cells):
         return
     model, tokenizer = load_entry(inputs.entry, torch.float32, device)
-    _answer_cells(run, "tuned", for_inference(model, dtype), tokenizer)
+    _answer_cells(run, "tuned", _local(run, for_inference(model, dtype), tokenizer))
     gc.collect()
+
+
+def _local(run: _Run, model: Any, tokenizer: Any) -> Engine:
+    settings = run.settings
+    return Engine(model, tokenizer, run.max_seq_length, settings.max_new_tokens, settings.batch_size)
 
 
 def has_adapter(model: Any) -> bool:
@@ -179,12 +234,9 @@ def probe_sha256(model: Any, tokenizer: Any) -> str:
     return hashlib.sha256(logits.numpy().tobytes()).hexdigest()
 
 
-def _answer_cells(run: _Run, name: str, model: Any, tokenizer: Any) -> None:
+def _answer_cells(run: _Run, name: str, engine: Engine | RemoteEngine) -> None:
     """All cells of one model, test and validation questions, each distinct prompt once."""
     cells = [cell for cell in run.cells if cell.model == name]
-    engine = Engine(
-        model, tokenizer, run.max_seq_length, run.settings.max_new_tokens, run.settings.batch_size
-    )
     for shown in (False, True):
         group = [cell for cell in cells if (cell.context != "without") is shown]
         jobs = _jobs(run, group)
@@ -198,7 +250,9 @@ def _answer_cells(run: _Run, name: str, model: Any, tokenizer: Any) -> None:
             run.answers[cell_name, question.id] = from_generation(question, request, found[request])
 
 
-def _by_request(engine: Engine, requests: Sequence[Request], label: str) -> dict[Request, Generation]:
+def _by_request(
+    engine: Engine | RemoteEngine, requests: Sequence[Request], label: str
+) -> dict[Request, Generation]:
     unique = list(dict.fromkeys(requests))
     return dict(zip(unique, engine.generate(unique, label), strict=True))
 
@@ -212,7 +266,7 @@ def _jobs(run: _Run, cells: Sequence[Cell]) -> list[tuple[str, Question, Request
     return jobs
 
 
-def _calibrations(run: _Run, inputs: EvalInputs) -> Calibrations:
+def _calibrations(run: _Run, inputs: EvalInputs, engine: str) -> Calibrations:
     """A threshold for each cell that is not an oracle cell."""
     thresholds = {}
     for name in sorted({cell.calibration for cell in run.cells}):
@@ -221,6 +275,7 @@ def _calibrations(run: _Run, inputs: EvalInputs) -> Calibrations:
     return Calibrations(
         entry=inputs.entry.name,
         adapter_sha256=sha256_file(inputs.entry / ADAPTER),
+        engine=engine,
         base=inputs.base.name,
         question_ids=[question.id for question in run.asked.validation],
         thresholds=thresholds,

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = {
 # Modules that work on what the others made.
 _AFTERWARDS = {
     "cache.py", "chroma_server.py", "embed.py", "index.py", "outputs.py", "pgvector.py", "progress.py",
-    "ray_engine.py", "stores.py", "vector_store.py",
+    "ray_engine.py", "ray_pool.py", "stores.py", "vector_store.py",
 }  # fmt: skip
 _PACKAGES = ("pypdfium2", "pypdf", "docling", "ocrmypdf", "numpy", "tokenizers", "transformers", "torch")
 _TOOLS = ("ocrmypdf", "tesseract")  # their presence decides what becomes of a scan
@@ -139,24 +139,20 @@ class DocumentCache:
 
     def prune(self) -> None:
         """Remove the least recently used entries beyond `ingest.cache_mb`, and what killed runs left."""
-        entries: list[tuple[float, int, Path]] = []
-        for path in self._folder.glob("*/*"):
-            try:
-                found = path.stat()
-            except FileNotFoundError:  # another run pruned it
-                continue
+        entries: list[tuple[bool, float, int, Path]] = []
+        for path, age, size in self._ages():
             if not path.name.startswith("."):
-                entries.append((found.st_mtime, found.st_size, path))
-            elif time.time() - found.st_mtime > _STALE_S:
+                entries.append((path in self._used, -age, size, path))
+            elif age > _STALE_S:
                 path.unlink(missing_ok=True)
-        total = sum(size for _, size, _ in entries)
+        total = sum(size for _, _, size, _ in entries)
         lost = 0
-        for _, size, path in sorted(entries):
+        for used, _, size, path in sorted(entries):
             if total <= self._limit:
                 break
             path.unlink(missing_ok=True)
             total -= size
-            lost += path in self._used
+            lost += used
         if lost:
             log.warning(
                 "ingest.cache_mb=%d is too small for this corpus: %d entries of it were not kept and will be "
@@ -168,6 +164,18 @@ class DocumentCache:
             if folder.is_dir() and not any(folder.iterdir()):
                 with suppress(OSError):  # another run has just put something into it
                     folder.rmdir()
+
+    def _ages(self) -> Iterator[tuple[Path, float, int]]:
+        """Each file, the seconds since its last use, and its size."""
+        now = time.time()
+        for path in self._folder.glob("*/*"):
+            try:
+                found = path.stat()
+                if found.st_mtime > now:  # the clock was set back: it ages from now on
+                    os.utime(path)
+            except FileNotFoundError:  # another run pruned it
+                continue
+            yield path, max(0.0, now - found.st_mtime), found.st_size
 
     def _vector_path(self, content: str, texts: Sequence[str]) -> Path:
         return self._folder / content / f"vectors-{_digest([self._vectors, list(texts)])}"
@@ -239,6 +247,19 @@ def _folder_sha256(folder: Path) -> dict[str, str]:
 def code_sha256() -> str:
     """One hash of the code that turns a file into chunks and vectors."""
     return _digest([_reading_code(), _embedding_code()])
+
+
+def installed(embedder: Path) -> dict[str, str]:
+    """What a document's pages, chunks and vectors depend on beside code and settings.
+
+    Args:
+        embedder: Folder of the embedding model.
+
+    Returns:
+        What it is -> version or hash: packages, programs and the embedder's files.
+    """
+    files = _folder_sha256(embedder).items()
+    return _environment() | {f"embedder ({name})": content for name, content in files}
 
 
 def _reading_code() -> dict[str, str]:

@@ -11,22 +11,21 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mark.config import ChromaServer
 from mark.errors import ConfigError, DataError, MarkError
 from mark.files import CHUNKS, EMBEDDINGS
-from mark.ingest.index import KEY, read_index
+from mark.ingest.index import KEY, Index, read_index
 from mark.ingest.vector_store import UNFINISHED, RowFiles, fill, open_store, verify_rows
 from mark.models.faults import first_line
 
 log = logging.getLogger(__name__)
 
-_MADE = "mark_made"  # in a collection's metadata: when, nanoseconds since 1970
+_MADE = "mark_made"  # in a collection's metadata: when by the server's clock, nanoseconds since 1970
 _KEPT = 2  # newest states: readers of the last one go on until they see the next
 _ABANDONED_NS = 86_400 * 10**9  # an unfinished collection this old has no writer
 
@@ -66,12 +65,14 @@ def bring_up_to_date(out: Path, server: ChromaServer, name: str) -> None:
     """
     assert server.url is not None
     index = read_index(out)
-    if is_published(server, name, index.key, index.chunks):
-        return
-    log.info("writing the Chroma collection %s to %s", published_name(name, index.key), server.url)
+    published = is_published(server, name, index.key, index.chunks)
     client = open_store(server.url, token_of(server))
     with _told(server.url):
-        _publish(client, name, index.key, RowFiles(out / CHUNKS.name, out / EMBEDDINGS.name))
+        if published:
+            _renew(client, name, index.key)
+            return
+        log.info("writing the Chroma collection %s to %s", published_name(name, index.key), server.url)
+        _publish(client, name, index, RowFiles(out / CHUNKS.name, out / EMBEDDINGS.name))
 
 
 def is_published(server: ChromaServer, name: str, key: str, rows: int) -> bool:
@@ -84,7 +85,7 @@ def is_published(server: ChromaServer, name: str, key: str, rows: int) -> bool:
     client = open_store(server.url, token_of(server))
     with _told(server.url):
         found = _find(client, published_name(name, key))
-        return found is not None and _key(found) == key and int(found.count()) == rows
+        return found is not None and _is_whole(found, key, rows)
 
 
 @contextmanager
@@ -98,26 +99,44 @@ def _told(url: str) -> Iterator[None]:
         raise DataError(f"the Chroma server at {url} says: {first_line(fault)}") from fault
 
 
-def _publish(client: Any, name: str, key: str, rows: RowFiles) -> None:
+def _is_whole(found: Any, key: str, rows: int) -> bool:
+    return _key(found) == key and int(found.count()) == rows
+
+
+def _publish(client: Any, name: str, index: Index, rows: RowFiles) -> None:
     """Write a state under a name of this writer's own, verify it, and give it its name; then tidy up.
 
     Raises:
         DataError: It is not as written, or a collection of that name is not ours.
     """
-    final = published_name(name, key)
+    final = published_name(name, index.key)
     damaged = _find(client, final)
-    made = time.time_ns()
+    if damaged is not None and _is_whole(damaged, index.key, index.chunks):
+        return  # another machine was quicker
+    made = _moment(client, name)
     own = f"{final}-{made}-{secrets.token_hex(4)}"
     try:
         collection = fill(client, own, rows, lambda line: log.info("%s: %s", final, line), {_MADE: made})
         verify_rows(collection, rows.chunks, rows.embeddings)
-        if damaged is not None:
-            client.delete_collection(final)
-        _rename(client, collection, final, {KEY: key, _MADE: made})
+        if damaged is not None and _is_still(client, final, damaged):
+            _delete(client, final)
+        _rename(client, collection, final, {KEY: index.key, _MADE: made})
     finally:
-        if _find(client, own) is not None:
-            client.delete_collection(own)
+        _delete(client, own)
     _tidy(client, name, final)
+
+
+def _renew(client: Any, name: str, key: str) -> None:
+    """A state that is used again counts as the newest: its readers keep it beside the next one."""
+    found = _find(client, published_name(name, key))
+    if found is not None and any(_made(other) > _made(found) for other in _ours(client, name)):
+        found.modify(metadata={KEY: key, _MADE: _moment(client, name)})
+
+
+def _is_still(client: Any, name: str, damaged: Any) -> bool:
+    """Whether nobody has put another collection in the place of a damaged one."""
+    found = _find(client, name)
+    return found is not None and found.id == damaged.id
 
 
 def _rename(client: Any, collection: Any, final: str, metadata: dict[str, str | int]) -> None:
@@ -153,14 +172,32 @@ def _key(collection: Any) -> str | None:
 
 def _tidy(client: Any, name: str, final: str) -> None:
     """Remove older states than the last two, and what killed writers left."""
-    shape = re.compile(re.escape(name) + r"-[0-9a-f]{12}(-\d+-[0-9a-f]{8})?")
-    ours = [found for found in _all(client) if shape.fullmatch(found.name) and _key(found) is not None]
+    ours, now = _ours(client, name), int(client.heartbeat())
     states = [found for found in ours if _key(found) != UNFINISHED and found.name != final]
     states.sort(key=_made, reverse=True)
     old = states[_KEPT - 1 :]
-    old += [f for f in ours if _key(f) == UNFINISHED and time.time_ns() - _made(f) > _ABANDONED_NS]
+    old += [f for f in ours if _key(f) == UNFINISHED and now - _made(f) > _ABANDONED_NS]
     for found in old:
-        client.delete_collection(found.name)
+        _delete(client, found.name)
+
+
+def _delete(client: Any, name: str) -> None:
+    """Remove a collection, unless another machine was quicker."""
+    from chromadb.errors import NotFoundError
+
+    with suppress(NotFoundError):
+        client.delete_collection(name)
+
+
+def _moment(client: Any, name: str) -> int:
+    """The server's clock, one for all machines; later than every state that is there, if it was set back."""
+    return max(int(client.heartbeat()), 1 + max(map(_made, _ours(client, name)), default=0))
+
+
+def _ours(client: Any, name: str) -> list[Any]:
+    """The states of a collection, finished or not."""
+    shape = re.compile(re.escape(name) + r"-[0-9a-f]{12}(-\d+-[0-9a-f]{8})?")
+    return [found for found in _all(client) if shape.fullmatch(found.name) and _key(found) is not None]
 
 
 def _made(collection: Any) -> int:

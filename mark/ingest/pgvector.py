@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mark.config import PgVector
 from mark.errors import DataError, MarkError
-from mark.files import CHUNKS, EMBEDDINGS
+from mark.files import CHUNKS, EMBEDDINGS, sha256_text
 from mark.ingest.index import Index, read_index
 from mark.ingest.vector_store import RowFiles
 from mark.models.faults import first_line
@@ -37,7 +37,7 @@ _BATCH = 1000
 _PROBES = 64
 _SAME = 1e-3  # cosine distance of a vector to itself, rounding included
 _KEPT = 2  # newest states: readers of the last one go on until they see the next
-_WIDEST = 1000  # hnsw.ef_search allows no more
+_NAME_BYTES = 40  # of a collection's name in its tables' names
 _COLUMNS = "chunk_id, doc_id, document, title, heading, section, pages, place, body, embedding"
 
 
@@ -64,6 +64,7 @@ def bring_up_to_date(out: Path, place: PgVector, name: str) -> None:
         )
         if (table := _table(connection, name, index.key)) is not None:
             if _count(connection, table) == index.chunks:
+                _renew(connection, name, index.key)
                 return
             log.warning("table %s lacks rows of chunks.jsonl; it is written anew", table)
             _drop(connection, name, index.key, table)
@@ -78,8 +79,11 @@ def bring_up_to_date(out: Path, place: PgVector, name: str) -> None:
 
 
 def table_name(name: str, key: str) -> str:
-    """The table of a state; PostgreSQL cuts names at 63 bytes."""
-    return f"mark_{name[:40]}_{key[:12]}"
+    """The table of a state; PostgreSQL cuts names at 63 bytes: a long one is shortened, with a hash."""
+    if len(name.encode()) > _NAME_BYTES:
+        beginning = name.encode()[: _NAME_BYTES - 13].decode(errors="ignore")
+        name = f"{beginning}_{sha256_text(name)[:12]}"
+    return f"mark_{name}_{key[:12]}"
 
 
 def host_of(place: PgVector) -> str:
@@ -184,11 +188,13 @@ def _write(connection: Connection[Any], table: str, out: Path, index: Index, pla
 def _values(row: Chunk, vector: NDArray[np.float32]) -> tuple[str, ...]:
     pages = ",".join(str(page) for page in row.pages)
     span = f"[{row.start},{row.end})"
-    text = row.text.replace("\x00", "")  # the one character that PostgreSQL cannot hold
-    return (
-        row.chunk_id, row.doc_id, row.document, row.title, row.heading, row.section, pages, span, text,
-        as_text(vector),
-    )  # fmt: skip
+    texts = (row.chunk_id, row.doc_id, row.document, row.title, row.heading, row.section)
+    return (*map(_holdable, texts), pages, span, _holdable(row.text), as_text(vector))
+
+
+def _holdable(text: str) -> str:
+    """Without the one character that PostgreSQL cannot hold."""
+    return text.replace("\x00", "")
 
 
 def _verify(connection: Connection[Any], table: str, files: RowFiles, index: Index) -> None:
@@ -211,7 +217,8 @@ def _verify(connection: Connection[Any], table: str, files: RowFiles, index: Ind
             if number % every:
                 continue
             found = connection.execute(stored, (row.chunk_id,)).fetchone()
-            if found is None or not np.array_equal(np.array(found[1], dtype=np.float32), vector):
+            same = found is not None and found[0] == _holdable(row.text)
+            if found is None or not same or not np.array_equal(np.array(found[1], np.float32), vector):
                 raise DataError(f"row {row.chunk_id} is not stored as written")
             distance = connection.execute(nearest, (as_text(vector),)).fetchone()
             if distance is None or not distance[0] <= _SAME:
@@ -238,6 +245,15 @@ def _drop(connection: Connection[Any], name: str, key: str, table: str) -> None:
 
     connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(table)))
     connection.execute(f"DELETE FROM {_REGISTRY} WHERE name = %s AND key = %s", (name, key))
+
+
+def _renew(connection: Connection[Any], name: str, key: str) -> None:
+    """A state that is used again counts as the newest: its readers keep it beside the next one."""
+    query = (
+        f"UPDATE {_REGISTRY} SET made = clock_timestamp() WHERE name = %s AND key = %s "
+        f"AND made < (SELECT max(made) FROM {_REGISTRY} WHERE name = %s)"
+    )
+    connection.execute(query, (name, key, name))
 
 
 def _older(connection: Connection[Any], name: str) -> Sequence[tuple[str, str]]:

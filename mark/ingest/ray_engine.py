@@ -12,195 +12,18 @@ import socket
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mark.config import RayCluster
 from mark.corpus.passwords import read_passwords
-from mark.errors import DataError, MarkError
+from mark.errors import MarkError
 from mark.files import sha256_file
-from mark.ingest.cache import DocumentEntry, code_sha256
 from mark.ingest.layout import RawDocument
 from mark.ingest.maker import DocumentMaker, MadeDocument
-from mark.ingest.progress import Progress
+from mark.ingest.ray_pool import Pool, Task
 from mark.ingest.report import DuplicateFile, QuarantinedFile
 
-log = logging.getLogger(__name__)
-
-_QUEUED = 2  # tasks of a worker: one runs, one waits
-_AHEAD = 8  # files a worker that may wait for a slower one before them
-_RESTARTS = 2  # of a worker whose machine was lost
-_CHECK_S = 300.0  # for the workers to load the embedder
 _CONNECT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """A document to make: a file, the rows of a collection, or an entry whose vectors are missing."""
-
-    name: str
-    content: str  # hash of its bytes
-    path: str | None = None
-    password: str | None = field(default=None, repr=False)
-    rows: RawDocument | None = None
-    entry: DocumentEntry | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What went wrong in a worker: a line for the user."""
-
-    text: str
-
-
-Outcome = MadeDocument | QuarantinedFile | Fault
-
-
-class Worker:
-    """Lives in a process of the cluster."""
-
-    def __init__(self, settings: dict[str, Any], embedder: str, root: str, code: str) -> None:
-        """Load the embedder.
-
-        Args:
-            settings: The section `ingest`.
-            embedder: Folder of the embedding model.
-            root: Folder of the PDFs.
-            code: Hash of the code that the results must come from.
-        """
-        import torch
-
-        from mark.config import Ingest
-
-        self._settings = Ingest.model_validate(settings)
-        torch.set_num_threads(self._settings.ray.threads)
-        self._root = Path(root)
-        self._fault = self._check(Path(embedder), code)
-        if self._fault is None:
-            self._maker = DocumentMaker(self._settings, Path(embedder), None, Progress("ingest"))
-            self._fault = self._warm_up()
-
-    def ready(self) -> str | None:
-        """What keeps this worker from working; None = nothing."""
-        return self._fault
-
-    def make(self, task: Task) -> Outcome:
-        """Make one document."""
-        try:
-            return self._make(task)
-        except MarkError as fault:
-            return Fault(str(fault))
-
-    def _make(self, task: Task) -> Outcome:
-        from mark.ingest.pdf import PdfReader
-
-        if task.entry is not None:
-            return self._maker.of_entry(task.entry, task.content)
-        if task.rows is not None:
-            return self._maker.of_rows(task.rows)
-        assert task.path is not None
-        path = Path(task.path)
-        if not path.is_file():
-            return Fault(f"{path} is missing on {_host()}; put the project where all machines mount it")
-        passwords = {} if task.password is None else {task.name: task.password}
-        reading = PdfReader(self._root, self._settings, passwords).read(path)
-        if isinstance(reading, QuarantinedFile):
-            return reading
-        return self._maker.of_reading(reading, task.content, task.name)
-
-    def _check(self, embedder: Path, code: str) -> str | None:
-        if code_sha256() != code:
-            return f"the code on {_host()} is another one; bring all machines to one commit"
-        for folder in (embedder, self._root):
-            if not folder.is_dir():
-                return f"{folder} is missing on {_host()}; put the project where all machines mount it"
-        return None
-
-    def _warm_up(self) -> str | None:
-        from mark.ingest.pdf import PdfReader
-
-        try:
-            PdfReader(self._root, self._settings).check()
-            self._maker.load()
-        except MarkError as fault:
-            return f"{_host()}: {fault}"
-        return None
-
-
-def _host() -> str:
-    return socket.gethostname()
-
-
-class Pool:
-    """The workers; each task goes to the one with the least to do."""
-
-    def __init__(self, ray: Any, maker: DocumentMaker, root: Path, cluster: RayCluster) -> None:
-        """Start them and wait until they are ready.
-
-        Raises:
-            MarkError: One cannot work.
-        """
-        self._ray = ray
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        count = cluster.workers or max(1, cores // cluster.threads)
-        made = ray.remote(Worker).options(
-            num_cpus=cluster.threads, max_restarts=_RESTARTS, max_task_retries=_RESTARTS
-        )
-        settings, embedder = maker.settings.model_dump(), str(maker.embedder.resolve())
-        arguments = (settings, embedder, str(root.resolve()), code_sha256())
-        self._workers = [made.remote(*arguments) for _ in range(count)]
-        self._tasks: dict[Any, int] = {}  # what is under way -> its worker's number
-        self.ahead = count * _AHEAD
-        log.info("ingest: %d Ray workers of %d cores, %d thread(s) each", count, cores, cluster.threads)
-        faults = self._get([worker.ready.remote() for worker in self._workers], _CHECK_S)
-        for fault in faults:
-            if fault is not None:
-                raise DataError(fault)
-
-    def begin(self, task: Task) -> Any:
-        """Hand a task over; waits while all workers have enough to do."""
-        while True:
-            load = [0] * len(self._workers)
-            for number in self._tasks.values():
-                load[number] += 1
-            least = min(range(len(load)), key=load.__getitem__)
-            if load[least] < _QUEUED:
-                break
-            done, _ = self._ray.wait(list(self._tasks), num_returns=1)
-            for reference in done:
-                del self._tasks[reference]
-        reference = self._workers[least].make.remote(task)
-        self._tasks[reference] = least
-        return reference
-
-    def result(self, reference: Any) -> MadeDocument | QuarantinedFile:
-        """What became of a task.
-
-        Raises:
-            DataError: The worker says what the user must mend.
-            MarkError: Ray lost the worker more often than it was restarted.
-        """
-        outcome = self._get(reference, None)
-        self._tasks.pop(reference, None)
-        if isinstance(outcome, Fault):
-            raise DataError(outcome.text)
-        assert isinstance(outcome, MadeDocument | QuarantinedFile)
-        return outcome
-
-    def _get(self, references: Any, timeout_s: float | None) -> Any:
-        from ray.exceptions import GetTimeoutError, RayError
-
-        try:
-            return self._ray.get(references, timeout=timeout_s)
-        except GetTimeoutError:
-            raise MarkError(
-                f"the Ray workers are not ready after {timeout_s:g} s; lower ingest.ray.workers or "
-                "ingest.ray.threads to what the cluster has free"
-            ) from None
-        except RayError as fault:
-            first = str(fault).strip().splitlines()[0]
-            raise MarkError(f"a Ray worker was lost ({first}); see Ray's logs, then try again") from None
 
 
 def _check_answers(address: str | None) -> None:
@@ -239,7 +62,7 @@ def workers(maker: DocumentMaker, root: Path) -> Iterator[Pool]:
             address=cluster.address, include_dashboard=False if cluster.address is None else None,
             log_to_driver=False, logging_level=logging.ERROR,
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as fault:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as fault:
         first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
         raise MarkError(
             f"no Ray cluster answers at ingest.ray.address {cluster.address} ({first}); start one with "

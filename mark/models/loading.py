@@ -28,7 +28,6 @@ __all__ = ["Embedder", "load_base", "load_entry", "load_model", "preferred_dtype
 log = logging.getLogger(__name__)
 
 
-
 def load_base(
     folder: Path,
     dtype: torch.dtype = torch.float32,
@@ -39,8 +38,8 @@ def load_base(
 
     Args:
         folder: A folder of `fetch_model`.
-        dtype: Of the weights in memory; those in 4 bits or spread over devices have what the device does
-            best instead.
+        dtype: Of the weights in memory; where the record has them in 4 bits or spread over devices, what the
+            device does best instead.
         device: `cpu`, `cuda`, `cuda:0`, ...
         storage: How the weights are held; None = as the folder's SOURCE.json says.
 
@@ -55,10 +54,10 @@ def load_base(
     from transformers import AutoModelForCausalLM
 
     _need_folder(folder)
-    storage = storage_in(folder) if storage is None else storage
+    if storage is None:
+        storage = storage_in(folder)
+        dtype = preferred_dtype(device) if storage.placed else dtype
     storage.check(torch.device(device))
-    if storage.four_bit or storage.spread:
-        dtype = preferred_dtype(device)
     tokenizer = load_tokenizer(folder)
     try:
         with quiet_progress():

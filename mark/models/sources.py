@@ -142,6 +142,7 @@ def _download_snapshot(repo: str, revision: str, target: Path) -> None:
         names = HfApi().list_repo_files(repo, revision=revision)
         if any(name.endswith(".safetensors") for name in names):
             snapshot_download(repo, revision=revision, local_dir=target, allow_patterns=list(ALLOWED))
+            _check_download(repo, revision, target)
     except HfHubHTTPError as fault:
         code = getattr(fault.response, "status_code", "no answer")
         raise ModelError(
@@ -159,6 +160,22 @@ def _download_snapshot(repo: str, revision: str, target: Path) -> None:
         ) from None
     if not any(name.endswith(".safetensors") for name in names):
         raise ModelError(f"{repo} has no safetensors weights (pickle is never loaded); take another repo")
+
+
+def _check_download(repo: str, revision: str, target: Path) -> None:
+    """Compare each file with the hash that the hub lists for the commit; the download itself compares sizes.
+
+    Raises:
+        ModelError: A file has another hash.
+    """
+    from huggingface_hub import HfApi
+
+    found = HfApi().verify_repo_checksums(repo, revision=revision, local_dir=target)
+    for wrong in found.mismatches:
+        raise ModelError(
+            f"{repo} at {revision[:12]}: the downloaded {wrong['path']} has {wrong['algorithm']} "
+            f"{wrong['actual']}, the hub lists {wrong['expected']}; do not use it: fetch it anew"
+        )
 
 
 def _full_commit(repo: str, revision: str) -> str:

@@ -74,7 +74,8 @@ class Answer(_Part):
         refusal_calibrated: Whether a rule fitted on validation questions decided.
         contexts: The passages as they were shown to the model.
         model: Its name; `extractive` = none.
-        model_sha256: Of the adapter, or of a base model's weights; None without a model.
+        model_sha256: Of the adapter, or of a base model's weights, as they lie here; None without a model.
+        engine: What ran it: `local`, or `openai/` and the kind of the server that `serve.server` names.
         rule: Why this model answered.
         notes: What the reader should know besides, a sentence each.
     """
@@ -90,6 +91,7 @@ class Answer(_Part):
     contexts: list[Context]
     model: str
     model_sha256: str | None
+    engine: str = "local"
     rule: Rule
     notes: list[str]
     seconds: Seconds

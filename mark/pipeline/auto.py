@@ -75,12 +75,18 @@ class AutoPipeline:
             ConfigError: A setting or `top_k` is out of range.
             DataError: Nothing was ingested.
             ModelError: `model` does not load, or the embedder is missing.
+            EndpointError: `serve.server` runs the models and cannot be asked.
         """
         self._root = git_root() if root is None else root
         params = project_params(self._root)
         self._serve, self._ingest = params.serve, params.ingest
         self._retrieval = _with_top_k(params.retrieval, top_k)
-        limits = Limits(params.train.max_seq_length, params.eval.max_new_tokens, params.serve.batch_size)
+        limits = Limits(
+            max_seq_length=params.train.max_seq_length,
+            max_new_tokens=params.eval.max_new_tokens,
+            batch_size=params.serve.batch_size,
+            server=params.serve.server if params.serve.engine == "openai" else None,
+        )
         self._lock = RLock()
         self._journal = Journal(self._root, params.serve.journal)
         read_index(self._root / CHUNKS.parent)  # what is missing is said before anything is loaded
@@ -280,6 +286,7 @@ class AutoPipeline:
             contexts=[_context(chunks[p.chunk_id], p.text) for p in proposal.passages],
             model=used.name,
             model_sha256=used.sha256,
+            engine=used.ran_by,
             rule=used.rule,
             notes=notes,
             seconds=seconds,

@@ -12,9 +12,11 @@ import torch
 
 from mark.answering.merging import for_inference
 from mark.answering.refusal import Calibration
-from mark.config import Serve
-from mark.errors import MarkError, ModelError
-from mark.evaluation.calibration import Calibrations, thresholds_of
+from mark.answering.remote import RemoteEngine, model_folder, remote_engine
+from mark.config import AnswerServer, Serve
+from mark.errors import ConfigError, EndpointError, GuardError, MarkError, ModelError
+from mark.evaluation.calibration import LOCAL, Calibrations, Thresholds, thresholds_of
+from mark.evaluation.engines import CALIBRATION
 from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS
 from mark.models.faults import USE_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
@@ -22,7 +24,7 @@ from mark.models.source_file import base_sha256, read_source
 from mark.pipeline.answer import Rule
 from mark.pipeline.streaming import StreamingEngine
 from mark.registry.champion import Champion, read_champion
-from mark.registry.evaluated import CALIBRATION, of_another_adapter, stale_evaluation
+from mark.registry.evaluated import of_another_adapter, stale_evaluation
 from mark.registry.promotion import champion_folder
 from mark.registry.view import adapter_sha256
 from mark.untrusted import Neutraliser
@@ -30,6 +32,7 @@ from mark.untrusted import Neutraliser
 log = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
+_OF_THE_SERVER = (EndpointError, ConfigError, GuardError)  # faults that every model would meet
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
 
@@ -57,6 +60,7 @@ class Limits:
     max_seq_length: int  # tokens, prompt and answer
     max_new_tokens: int
     batch_size: int
+    server: AnswerServer | None = None  # that runs the models; None: this process does
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,21 @@ class Answerer:
         engine: None: the extractive answer.
         neutral: Makes text harmless for its prompt; None without a model.
         calibration: Its refusal rule; None: it refuses where greedy decoding does.
-        note: Why there is no calibration; "" where there is one.
+        note: Why there is no calibration, or that it is of another engine; "" where there is one.
     """
 
     name: str
     sha256: str | None
     rule: Rule
-    engine: StreamingEngine | None
+    engine: StreamingEngine | RemoteEngine | None
     neutral: Neutraliser | None
     calibration: Calibration | None
     note: str
+
+    @property
+    def ran_by(self) -> str:
+        """The name of the engine."""
+        return self.engine.name if isinstance(self.engine, RemoteEngine) else LOCAL
 
 
 def candidates(serve: Serve, root: Path, asked_for: str | None = None) -> list[Candidate]:
@@ -125,6 +134,7 @@ def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch
 
     Raises:
         ModelError: The model that was asked for by name does not load.
+        EndpointError: The server that runs the models cannot be asked: no other model could be either.
     """
     for candidate in tried:
         if candidate.name == EXTRACTIVE:
@@ -132,6 +142,8 @@ def working(tried: Iterator[Candidate], root: Path, limits: Limits, dtype: torch
         try:
             return _load(candidate, root, limits, dtype)
         except (MarkError, *USE_FAULTS) as fault:
+            if limits.server is not None and isinstance(fault, _OF_THE_SERVER):
+                raise
             if candidate.rule == "asked_for":
                 raise fault if isinstance(fault, MarkError) else _broken(candidate, fault) from None
             missing = not any((root / place / candidate.folder).exists() for place in (MODELS, BASE_MODELS))
@@ -150,22 +162,39 @@ def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
             f"models/{candidate.folder} holds another adapter than {CHAMPION} names; "
             f"`mark models promote {candidate.name}` promotes it anew"
         )
-    model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
-    dtype = preferred_dtype(device) if dtype is None else dtype
-    model = for_inference(model, dtype)
-    log.info("%s is merged and answers in %s", candidate.name, dtype)
-    calibration, note = _refusal_rule(candidate, sha256, root)
+    engine: StreamingEngine | RemoteEngine
+    if limits.server is None:
+        engine, ran_by = _here(candidate, root, limits, dtype), LOCAL
+    else:
+        engine = _there(candidate, root, limits, limits.server)
+        ran_by = engine.name
+    calibration, note = _refusal_rule(candidate, sha256, root, ran_by)
     return Answerer(
         name=candidate.name,
         sha256=sha256,
         rule=candidate.rule,
-        engine=StreamingEngine(
-            model, tokenizer, limits.max_seq_length, limits.max_new_tokens, limits.batch_size
-        ),
-        neutral=Neutraliser(tokenizer),
+        engine=engine,
+        neutral=Neutraliser(engine.tokenizer),
         calibration=calibration,
         note=note,
     )
+
+
+def _here(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype | None) -> StreamingEngine:
+    model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
+    dtype = preferred_dtype(device) if dtype is None else dtype
+    model = for_inference(model, dtype)
+    log.info("%s is merged and answers in %s", candidate.name, dtype)
+    return StreamingEngine(model, tokenizer, limits.max_seq_length, limits.max_new_tokens, limits.batch_size)
+
+
+def _there(candidate: Candidate, root: Path, limits: Limits, server: AnswerServer) -> RemoteEngine:
+    folder = model_folder(candidate.folder, root)
+    engine = remote_engine(
+        folder, candidate.name, server, "serve.server", limits.max_seq_length, limits.max_new_tokens
+    )
+    log.info("%s answers through %s as %s", candidate.name, engine.name, engine.model)
+    return engine
 
 
 def without_model(root: Path, rule: Rule) -> Answerer:
@@ -174,11 +203,17 @@ def without_model(root: Path, rule: Rule) -> Answerer:
     return Answerer(EXTRACTIVE, None, rule, None, None, calibration, note)
 
 
-def _refusal_rule(candidate: Candidate, sha256: str | None, root: Path) -> tuple[Calibration | None, str]:
-    """The calibration that eval fitted for answers from passages; None and the reason where there is none."""
+def _refusal_rule(
+    candidate: Candidate, sha256: str | None, root: Path, engine: str = LOCAL
+) -> tuple[Calibration | None, str]:
+    """The calibration that eval fitted for answers from passages; None and the reason where there is none.
+
+    One that was fitted on answers of another engine is used, and a note says so: the model is the same, its
+    numbers are not to the last digit.
+    """
     until = "it never refuses" if candidate.name == EXTRACTIVE else "it refuses where greedy decoding does"
     try:
-        found, stale = _calibration(candidate, sha256, root)
+        found, stale, fitted_on = _calibration(candidate, sha256, root)
     except MarkError as fault:
         log.warning("%s", first_line(fault))
         return None, f"The calibration of {candidate.name} is damaged: {until}."
@@ -189,19 +224,26 @@ def _refusal_rule(candidate: Candidate, sha256: str | None, root: Path) -> tuple
     if not found.fitted:
         counts = f"{found.answerable} answerable and {found.unanswerable} unanswerable validation questions"
         return None, f"The refusal rule of {candidate.name} could not be fitted ({counts}): {until}."
+    if candidate.name != EXTRACTIVE and fitted_on != engine:
+        return found, (
+            f"The refusal rule of {candidate.name} was fitted on answers of the engine {fitted_on}, "
+            f"{engine} answers now (`dvc repro eval` with that engine fits it anew)."
+        )
     return found, ""
 
 
-def _calibration(candidate: Candidate, sha256: str | None, root: Path) -> tuple[Calibration | None, bool]:
-    """What was fitted, None where nothing was; and whether another adapter was answering then."""
+def _calibration(
+    candidate: Candidate, sha256: str | None, root: Path
+) -> tuple[Calibration | None, bool, str]:
+    """What was fitted, None where nothing was; whether another adapter was answering then; which engine."""
     copy = root / CHAMPION_COPY
     if candidate.folder == CHAMPION_COPY.name and (copy / CALIBRATION).is_file() and sha256 is not None:
-        found = Calibrations.read(copy / CALIBRATION).thresholds.get("tuned_retrieval")
-        return found, of_another_adapter(copy, sha256)
-    found = thresholds_of(candidate.name, root).retrieval
-    if found is None or sha256 is None or _is_base(root, candidate.folder):
-        return found, False
-    return found, stale_evaluation(candidate.name, sha256, root) is not None
+        kept = Calibrations.read(copy / CALIBRATION)
+        return kept.thresholds.get("tuned_retrieval"), of_another_adapter(copy, sha256), kept.engine
+    found: Thresholds = thresholds_of(candidate.name, root)
+    if found.retrieval is None or sha256 is None or _is_base(root, candidate.folder):
+        return found.retrieval, False, found.engine
+    return found.retrieval, stale_evaluation(candidate.name, sha256, root) is not None, found.engine
 
 
 def _is_base(root: Path, name: str) -> bool:

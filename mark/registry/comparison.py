@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mark.errors import DataError
+from mark.evaluation.engines import engine_of
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.significance import Bootstrap, Gain, Verdict, choose_clusters, judge
 from mark.evaluation.summary import NEW
@@ -173,7 +174,12 @@ def common(
 
 
 def answers_of(name: str, registry: ModelRegistry) -> list[Prediction]:
-    """A model's answers to the test questions, with retrieval.
+    """A model's answers to the test questions, with retrieval; see `answered`."""
+    return answered(name, registry)[0]
+
+
+def answered(name: str, registry: ModelRegistry) -> tuple[list[Prediction], str]:
+    """A model's answers to the test questions, with retrieval, and the engine that gave them.
 
     Args:
         name: An entry, a base model (as any entry on it was compared with), or `champion` (the kept copy).
@@ -194,13 +200,13 @@ def answers_of(name: str, registry: ModelRegistry) -> list[Prediction]:
         if other.kind == "entry" and other.base == name and path.is_file():
             rows = [row for row in read_jsonl(path, Prediction) if row.cell == BASE_CELL]
             if rows:  # an entry that was trained on from another leaves them to that one
-                return rows
+                return rows, engine_of(path.parent)
     raise DataError(
         f"{name} was not evaluated: no entry on it was, with cell {BASE_CELL}; run `dvc repro eval`"
     )
 
 
-def _champion_answers(registry: ModelRegistry) -> list[Prediction]:
+def _champion_answers(registry: ModelRegistry) -> tuple[list[Prediction], str]:
     """Those of its copy; of an entry that was forced before its evaluation, the evaluation made since."""
     champion = registry.champion()
     if champion is None:
@@ -221,7 +227,7 @@ def _champion_answers(registry: ModelRegistry) -> list[Prediction]:
     raise DataError(f"the champion {champion.entry} was forced without an evaluation; {remedy}")
 
 
-def _cell(path: Path, cell: str, name: str) -> list[Prediction]:
+def _cell(path: Path, cell: str, name: str) -> tuple[list[Prediction], str]:
     if not path.is_file():
         raise DataError(
             f"{name} was not evaluated ({path} is missing); add it to eval.entries and run `dvc repro eval`"
@@ -231,4 +237,4 @@ def _cell(path: Path, cell: str, name: str) -> list[Prediction]:
         raise DataError(
             f"{path} holds no answer of cell {cell}; add it to eval.cells and run `dvc repro eval`"
         )
-    return rows
+    return rows, engine_of(path.parent)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mark.errors import DataError
+from mark.evaluation.calibration import LOCAL
+from mark.evaluation.engines import engine_of, told_apart
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.significance import Bootstrap
 from mark.files import CHAMPION_COPY, MODELS, read_jsonl, write_jsonl
 from mark.records import Prediction
 from mark.registry.champion import Champion
-from mark.registry.comparison import BASE_CELL, COPY, Comparison, answers_of, compare
+from mark.registry.comparison import BASE_CELL, COPY, Comparison, answered, compare
 from mark.registry.evaluated import evaluation_folder
 from mark.registry.history import questions_sha256
 from mark.registry.promotion import PREDICTIONS, champion_folder
@@ -34,6 +36,8 @@ class Contest:
         champion: That must be beaten; None: the baselines must be.
         folder: Of the champion's adapter.
         kept: The champion's answers to all these questions; None where they must be made.
+        engine: That gave the candidate's answers.
+        kept_engine: That gave the champion's; those that must be made are made here.
         note: Why the champion is left out, "" where it is not.
     """
 
@@ -44,6 +48,8 @@ class Contest:
     champion: Champion | None
     folder: Path | None
     kept: Sequence[Prediction] | None
+    engine: str = LOCAL
+    kept_engine: str = LOCAL
     note: str = ""
 
     @property
@@ -59,6 +65,12 @@ class Contest:
         """The same candidate, as if there were no champion."""
         return replace(self, champion=None, folder=None, kept=None, note=why)
 
+    def told_apart(self) -> str:
+        """Says so where candidate and champion were run by different engines; "" where by one."""
+        if self.champion is None:
+            return ""
+        return told_apart({self.entry: self.engine, f"the champion {self.champion.entry}": self.kept_engine})
+
 
 def contest_of(info: ModelInfo, registry: ModelRegistry) -> Contest:
     """What an entry has to beat.
@@ -66,10 +78,10 @@ def contest_of(info: ModelInfo, registry: ModelRegistry) -> Contest:
     Raises:
         DataError: The entry was not evaluated, or the champion's adapter is gone.
     """
-    rows = answers_of(info.name, registry)
+    rows, engine = answered(info.name, registry)
     judged = [row for row in rows if row.rule_id == HANDWRITTEN] or rows
     champion = registry.champion()
-    found = Contest(info.name, info.sha256, judged, questions_sha256(judged), champion, None, None)
+    found = Contest(info.name, info.sha256, judged, questions_sha256(judged), champion, None, None, engine)
     if champion is None:
         return found
     folder = champion_folder(registry.root, champion)
@@ -79,7 +91,8 @@ def contest_of(info: ModelInfo, registry: ModelRegistry) -> Contest:
             f"{MODELS / champion.entry} does not hold its adapter; restore {CHAMPION_COPY}, or choose "
             "another with `mark models promote NAME --force --reason TEXT`"
         )
-    return replace(found, folder=folder, kept=_kept(judged, registry))
+    kept, kept_engine = _kept(judged, registry)
+    return replace(found, folder=folder, kept=kept, kept_engine=kept_engine)
 
 
 def covers(answers: Sequence[Prediction], asked: Sequence[Prediction]) -> bool:
@@ -121,9 +134,7 @@ def against_baselines(
     Raises:
         DataError: Answers of a baseline to these questions are missing.
     """
-    sources = [contest.entry]
-    started_from = (read_entry(registry.root / MODELS / contest.entry).model_extra or {}).get("sft")
-    sources += [started_from] if isinstance(started_from, str) else []
+    sources = _sources(contest, registry)
     rows = [row for name in sources for row in _evaluated(name, registry.root)]
     found = []
     for cell, title in BASELINES.items():
@@ -137,19 +148,31 @@ def against_baselines(
     return found
 
 
+def baselines_apart(contest: Contest, registry: ModelRegistry) -> str:
+    """Says so where candidate and baselines were run by different engines; "" where by one."""
+    folders = {name: evaluation_folder(name, registry.root) for name in _sources(contest, registry)}
+    return told_apart({name: engine_of(folder) for name, folder in folders.items() if folder.is_dir()})
+
+
+def _sources(contest: Contest, registry: ModelRegistry) -> list[str]:
+    """Entries whose evaluations hold the baselines' answers."""
+    started_from = (read_entry(registry.root / MODELS / contest.entry).model_extra or {}).get("sft")
+    return [contest.entry, *([started_from] if isinstance(started_from, str) else [])]
+
+
 def _evaluated(name: str, root: Path) -> list[Prediction]:
     path = evaluation_folder(name, root) / PREDICTIONS
     return read_jsonl(path, Prediction) if path.is_file() else []
 
 
-def _kept(asked: Sequence[Prediction], registry: ModelRegistry) -> list[Prediction] | None:
-    """The champion's answers to these questions, None where some are missing."""
+def _kept(asked: Sequence[Prediction], registry: ModelRegistry) -> tuple[list[Prediction] | None, str]:
+    """The champion's answers to these questions and their engine; no answers where some are missing."""
     try:
-        answers = answers_of(COPY, registry)
+        answers, engine = answered(COPY, registry)
     except DataError:  # it was forced without an evaluation
-        answers = []
+        answers, engine = [], LOCAL
     if answers and covers(answers, asked):
-        return answers
+        return answers, engine
     later = registry.root / CHAMPION_COPY / PRESENT
     answers = read_jsonl(later, Prediction) if later.is_file() else []
-    return answers if answers and covers(answers, asked) else None
+    return answers if answers and covers(answers, asked) else None, LOCAL

@@ -8,9 +8,8 @@ import yaml
 
 from mark.errors import DataError
 from mark.evaluation.calibration import Calibrations
+from mark.evaluation.engines import CALIBRATION
 from mark.files import MODELS, REPORTS
-
-CALIBRATION = "calibration.json"
 
 
 def evaluation_folder(name: str, root: Path) -> Path:

@@ -122,8 +122,8 @@ def merged_parity(info: ModelInfo, bench: Bench) -> Parity:
 
 
 def adapter_answers(info: ModelInfo, bench: Bench) -> list[Generation]:
-    """What the adapter on its base answers, in float32: the reference of all other forms."""
-    model, tokenizer = load_entry(info.folder, device=_device())
+    """What the adapter on its base answers, whole and in float32: the reference of all other forms."""
+    model, tokenizer = load_entry(info.folder, device=_device(), storage=WHOLE)
     found = answer(model, tokenizer, bench.asked, bench.how, "adapter")
     del model
     gc.collect()

@@ -11,10 +11,18 @@ from mark.config import Registry
 from mark.errors import DataError, ModelError
 from mark.evaluation.report import verdict_sentence
 from mark.evaluation.significance import Bootstrap
-from mark.models.loading import load_entry
+from mark.models.loading import entry_base, load_entry
+from mark.models.source_file import storage_in
 from mark.records import Prediction
 from mark.registry.champion import Champion, now
-from mark.registry.contest import Contest, against_baselines, against_champion, contest_of, keep_present
+from mark.registry.contest import (
+    Contest,
+    against_baselines,
+    against_champion,
+    baselines_apart,
+    contest_of,
+    keep_present,
+)
 from mark.registry.evaluated import stale_evaluation
 from mark.registry.export import Bench, merged_parity
 from mark.registry.history import Recorded, read_decisions, record, tried
@@ -163,7 +171,8 @@ class Gate:
         if contest.champion is not None:
             theirs = self._champions(contest) if contest.kept is None else contest.kept
             found = against_champion(contest, theirs, bootstrap, self.min_clusters)
-            return Check("better", found.verdict == "ship", f"{found.sentence()}; {level}")
+            parts = [found.sentence(), *filter(None, [contest.told_apart()]), level]
+            return Check("better", found.verdict == "ship", "; ".join(parts))
         start = f"{contest.note or 'no champion yet'}; "
         passed, sentence = True, ""
         if not made_by_rlhf(read_entry(info.folder).model_dump()):
@@ -171,7 +180,8 @@ class Gate:
         if passed and (number > 1 or not sentence):
             rows = against_baselines(contest, self.registry, bootstrap, self.min_clusters)
             passed = all(row.verdict == "ship" for row in rows)
-            sentence = "; ".join([*([sentence] if sentence else []), *(row.sentence() for row in rows)])
+            told = [sentence, *(row.sentence() for row in rows), baselines_apart(contest, self.registry)]
+            sentence = "; ".join(filter(None, told))
         return Check("better", passed, f"{start}{sentence}; {level}")
 
     def _champions(self, contest: Contest) -> Sequence[Prediction]:
@@ -192,6 +202,10 @@ class Gate:
         return Check("forgetting", found.passes(margin), found.sentence(margin))
 
     def _parity(self, info: ModelInfo) -> Check:
+        if storage_in(entry_base(info.folder)).placed:
+            return Check(
+                "parity", True, "its base is held in 4 bits or on several devices, so it is never merged"
+            )
         try:
             return Check("parity", True, merged_parity(info, self.bench()).sentence())
         except (ModelError, DataError) as fault:

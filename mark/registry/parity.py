@@ -179,8 +179,9 @@ def check_weights(entry: Path, merged: Path) -> None:
         ModelError: A weight is missing, has another shape, or differs by more than its precision explains.
     """
     from mark.models.loading import load_entry
+    from mark.models.storage import WHOLE
 
-    tuned, _ = load_entry(entry)
+    tuned, _ = load_entry(entry, storage=WHOLE)
     stored = _stored(merged)
     for name, wanted in _expected(tuned).items():
         if name not in stored:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mark.errors import DataError
+from mark.evaluation.engines import CALIBRATION
 from mark.files import ADAPTER, CHAMPION_COPY, MODELS, sha256_file, whole_folder
 from mark.registry.champion import Champion, append, now, read_champion, read_log
-from mark.registry.evaluated import CALIBRATION, evaluation_folder, stale_evaluation
+from mark.registry.evaluated import evaluation_folder, stale_evaluation
 from mark.registry.history import Recorded, record
 
 PREDICTIONS = "predictions.jsonl"

@@ -31,7 +31,9 @@ def check_loads(folder: Path) -> None:
     Raises:
         ModelError: It does not load.
     """
-    load_entry(folder)
+    import torch
+
+    load_entry(folder, device="cuda" if torch.cuda.is_available() else "cpu")
     gc.collect()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mark.config import Paths
 from mark.errors import DataError, MarkError, ModelError
+from mark.evaluation.engines import CALIBRATION
 from mark.files import (
     ADAPTER,
     CHAMPION_COPY,
@@ -23,7 +24,6 @@ from mark.files import (
     VAL_SFT,
     sha256_file,
 )
-from mark.registry.evaluated import CALIBRATION
 from mark.registry.promotion import EARLIER, PREDICTIONS
 from mark.registry.view import ENTRY_FILE
 from mark.reproduce.git import commits_touching

@@ -13,6 +13,8 @@ from mark.answering.merging import for_inference
 from mark.config import Eval, Retrieval, Rlhf
 from mark.errors import DataError
 from mark.evaluation.asking import ask_entry
+from mark.evaluation.calibration import LOCAL
+from mark.evaluation.engines import engine_of, told_apart
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import stratified
 from mark.evaluation.significance import Gain
@@ -116,6 +118,8 @@ def make_report(inputs: ReportInputs, settings: Rlhf, evaluation: Eval, retrieva
     evidence = _evidence(metrics, policy, settings, evaluation)
     decision: Decision = decide(evidence)
     metrics |= {**asdict(decision), "too_few_to_judge": evidence.too_few}
+    if apart := engines_apart(inputs):
+        metrics["reason"] += f"; {apart}"
     metrics = rounded(metrics)
     predictions = [row for arm in rows.values() for row in arm]
     curves = read_json(inputs.policy / "curves.json")
@@ -132,7 +136,7 @@ def _answers(
         "base": read_answers(inputs.sft_answers, BASE_CELL, "base", test),
         "sft": read_answers(inputs.sft_answers, TUNED_CELL, "sft", test),
     }
-    if sha256_file(inputs.control / ADAPTER) == sha256_file(inputs.rlhf.sft / ADAPTER):
+    if _is_sft(inputs):
         rows["sft_continued"] = [row.model_copy(update={"cell": "sft_continued"}) for row in rows["sft"]]
     else:
         rows["sft_continued"] = ask_entry(
@@ -140,6 +144,19 @@ def _answers(
         )
     rows["rlhf"] = read_answers(inputs.policy_answers, TUNED_CELL, "rlhf", test)
     return rows
+
+
+def engines_apart(inputs: ReportInputs) -> str:
+    """Says so where eval asked a server: the control arm is asked in this process whatever eval does."""
+    engines = {"base and sft": engine_of(inputs.sft_answers), "rlhf": engine_of(inputs.policy_answers)}
+    if not _is_sft(inputs):
+        engines["sft_continued"] = LOCAL
+    return told_apart(engines)
+
+
+def _is_sft(inputs: ReportInputs) -> bool:
+    """Whether the control arm is the fine-tuned model: there was nothing to go on with."""
+    return sha256_file(inputs.control / ADAPTER) == sha256_file(inputs.rlhf.sft / ADAPTER)
 
 
 def _entry(folder: Path) -> RlhfEntry:

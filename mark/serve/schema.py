@@ -122,6 +122,7 @@ class Mark(BaseModel):
     refusal_probability: float
     model: str
     adapter_sha256: str | None
+    engine: str  # what ran the model: `local`, or `openai/` and the kind of server
     rule: str
     timings: Timings
     passages: list[Passage]
@@ -202,6 +203,7 @@ def mark_of(answer: Answer, queue_s: float, notes: Sequence[str]) -> Mark:
         refusal_probability=answer.refusal_probability,
         model=answer.model,
         adapter_sha256=answer.model_sha256,
+        engine=answer.engine,
         rule=answer.rule,
         timings=Timings(queue=queue_s, **answer.seconds.model_dump()),
         passages=[Passage(**context.model_dump(exclude={"text"})) for context in answer.contexts],

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 
+from mark.errors import ConfigError
+
 _LAUNCH = "ACCELERATE_USE_FSDP"  # set by `accelerate launch`, read by accelerate
 _OURS = "MARK_SHARDS"
+_COMPILER = "ACCELERATE_DYNAMO_BACKEND"
+_OTHER_WAYS = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
 
 
 def rank() -> int:
@@ -32,3 +40,20 @@ def take_over_shards() -> None:
     """Keep accelerate from cutting the model: transformers does, while each process loads its part."""
     if wants_shards():
         os.environ[_OURS] = os.environ.pop(_LAUNCH, "true")
+
+
+def settle_launch() -> None:
+    """Leave of accelerate's configuration only what starts processes: the rest would change results unseen.
+
+    Raises:
+        ConfigError: It asks for another way of training together than those that are offered.
+    """
+    for name, way in _OTHER_WAYS.items():
+        if os.environ.get(name, "").lower() in ("1", "true", "yes"):
+            raise ConfigError(
+                f"accelerate's configuration asks for {way} ({name}); launch with --config_file "
+                "conf/accelerate/ddp.yaml or conf/accelerate/fsdp2.yaml"
+            )
+    os.environ.pop(_COMPILER, None)
+    if processes() == 1:  # nothing to share out
+        os.environ.pop(_LAUNCH, None)

@@ -29,13 +29,13 @@ from mark.train.callbacks import (
     curve_rows,
     dvclive_callback,
 )
-from mark.train.checkpoints import locked, newest_complete, step_of
+from mark.train.checkpoints import is_complete, locked, newest_complete, step_of
 from mark.train.data import lengths, memory_mapped
 from mark.train.entry import Entry, TrainResult, write_entry
 from mark.train.inputs import TrainInputs, params_sha256, run_key
 from mark.train.plan import disk_bytes
 from mark.train.processes import processes, rank
-from mark.train.together import agreed, check_shared, joined, meet
+from mark.train.together import agreed, check_shared, joined, meet, smallest
 from mark.train.trainer import AnswerTrainer, Schedule
 from mark.train.workload import Workload, fitting_schedule, load_workload, run_tokens
 
@@ -117,6 +117,8 @@ class _Run:
         found = newest_complete(self.folder) if rank() == 0 else None
         step = agreed(0 if found is None else step_of(found))
         newest = self.folder / f"checkpoint-{step}" if step else None
+        if newest is not None:
+            _check_seen(newest)
         if newest is not None and step >= schedule.steps:
             return TrainerState.load_from_json(str(newest / "trainer_state.json")), Meter()
         if newest is not None:
@@ -182,6 +184,16 @@ class _Run:
                 f"training needs about {needed >> 20} MB of disk in {self.inputs.checkpoints} and "
                 f"{free >> 20} MB are free; make room or set paths.checkpoints"
             )
+
+
+def _check_seen(checkpoint: Path) -> None:
+    """A process that does not see the optimiser's state would go on with a new one, without a word.
+
+    Raises:
+        MarkError: A file system shows it late, or in part, to some of the machines.
+    """
+    if processes() > 1 and smallest(int(is_complete(checkpoint))) == 0:
+        raise MarkError(f"some machines of this training do not see {checkpoint} whole; start it again")
 
 
 def _out_of_memory(settings: Train, micro_batch: int) -> MarkError:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from mark.errors import MarkError
 from mark.train.hardware import training_device
-from mark.train.processes import processes, rank, take_over_shards
+from mark.train.processes import processes, processes_here, rank, settle_launch, take_over_shards
 
 _TOKEN = "together"  # a file that shows whether all processes see one folder
 _VISIBLE_S = 10.0  # a network file system may show a new file late
@@ -30,13 +30,16 @@ def joined(key: str) -> Iterator[None]:
 
     Raises:
         MarkError: They have not.
+        ConfigError: They were launched for something else.
     """
+    settle_launch()
     if processes() == 1:
         yield
         return
     take_over_shards()
     device = training_device()
     if device.type == "cuda":
+        _check_gpus()
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     _check_key(key)
@@ -99,6 +102,29 @@ def check_shared(folder: Path) -> None:
         raise MarkError(
             f"the machines of this training do not share the folder of checkpoints ({folder}); put the "
             "project on a file system that all of them mount, or set paths.checkpoints to one"
+        )
+
+
+def check_alike(bf16: bool) -> None:
+    """All processes must multiply in one precision, of which the entry tells.
+
+    Raises:
+        MarkError: They do not.
+    """
+    first = agreed(int(bf16))
+    if smallest(int(first == int(bf16))) == 0:
+        raise MarkError(
+            "some machines of this training multiply bfloat16 natively and others do not; set "
+            "train.precision to fp32 or bf16"
+        )
+
+
+def _check_gpus() -> None:
+    found = torch.cuda.device_count()
+    if processes_here() > found:
+        raise MarkError(
+            f"{processes_here()} processes were started on this machine and it shows {found} GPU(s); start "
+            "one a GPU, or set CUDA_VISIBLE_DEVICES= to train on the processor"
         )
 
 

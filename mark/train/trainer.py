@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from mark.config import Train
 from mark.models.storage import is_sharded
@@ -123,6 +124,7 @@ def training_arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    arguments.mixed_precision = "bf16" if bf16 else "no"  # else what `accelerate config` was told
     if arguments.n_gpu > 1:
         arguments._n_gpu = (
             1  # one GPU a process: torchrun serves several, DataParallel copies the model each step
@@ -162,6 +164,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             train_dataset=train_rows,
             eval_dataset=val_rows,
         )
+        self.model_accepts_loss_kwargs = (
+            True  # `compute_loss` divides by the step's tokens, whatever the model
+        )
         self.body = find_body(model)
         self.meter = Meter()
         self.order = order
@@ -191,10 +196,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         DistributedDataParallel, which averages gradients, the count is that of all processes, so the
         loss is multiplied by their number.
         """
-        loss, answer_tokens = answer_loss(model, self.body, inputs)
+        loss, _ = answer_loss(model, self.body, inputs)
         self.meter.count(inputs)
-        if num_items_in_batch is None:
-            return loss / max(answer_tokens, 1)
+        assert num_items_in_batch is not None
         scale: int = self.accelerator.num_processes
         return loss / num_items_in_batch * scale
 
@@ -239,7 +243,10 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(found, batch_sampler=batches, collate_fn=self.data_collator)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The oldest goes by its step, once the new one is complete; transformers goes by dates of files."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
         super()._save_checkpoint(model, trial)
+        self.args.save_total_limit = limit
         if is_sharded(self.model):
             # What is trained, and with it the optimiser's state, is whole in every process; transformers
             # keeps to the case in which it is not.
@@ -249,3 +256,4 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            rotate_checkpoints(self.args.output_dir, limit, self.state.best_model_checkpoint)

@@ -28,7 +28,7 @@ from mark.train.loss import answer_loss, find_body
 from mark.train.packing import PackedCollator, packed_tokens
 from mark.train.processes import processes, processes_here, wants_shards
 from mark.train.sampler import EpochSampler, epoch_order
-from mark.train.together import smallest
+from mark.train.together import check_alike, smallest
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
     chunks = inputs.passages()
     device = training_device()
     bf16 = wants_bf16(settings.precision, device)
+    check_alike(bf16)
     model, tokenizer = build_model(
         inputs.base_folder, settings.lora, seed, device, bf16, storage_of(settings, inputs.base_folder)
     )
@@ -189,8 +190,11 @@ def fitting_schedule(work: Workload, schedule: Schedule) -> tuple[Schedule, Peak
 
 
 def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timing:
-    """Time a micro-step of ordinary rows; a slow machine's one-row step stands in for it."""
-    if one_row.total_s > _SLOW_S:
+    """Time a micro-step of ordinary rows; a slow machine's one-row step stands in for it.
+
+    All processes do the same: with shards none can take a step alone.
+    """
+    if smallest(int(one_row.total_s <= _SLOW_S)) == 0:
         return one_row
     sizes = lengths(work.train_rows)
     by_size = sorted(range(len(sizes)), key=lambda row: sizes[row])

@@ -64,6 +64,7 @@ def test_the_command(three_pdfs: Path, tiny_bert_dir: Path, tmp_path: Path) -> N
         "cleaning and cutting",
         "embedding",
         "writing files",
+        "making questions",
         "token vectors",
         "chroma_db",
     ):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mark.commands.doctor import Check, _reading
+from mark.commands.doctor import Check, _answer_servers, _reading
 from mark.corpus.passwords import store_password
 from mark.files import INGEST_REPORT, write_json
 from mark.ingest.report import REMEDIES, QuarantinedFile, make_report
 from mark.ingest.scans import missing_for_ocr
+from tests.answering.completions_server import CompletionsServer, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,3 +60,19 @@ def test_reader_docling_and_passwords(project, monkeypatch, tmp_path):
     assert found["Docling"] == Check("Docling", "none (optional)")
     chosen = said(project, reader="docling")["PDF reader"]
     assert chosen.found == "docling is not installed" and "MARK_DOCLING_PYTHON" in chosen.remedy
+
+
+def test_servers_that_are_to_answer(project):
+    assert list(_answer_servers(project)) == []
+    with serving(CompletionsServer({"base": (None, 0), "tuned_lora": (None, 0)})) as server:
+        params = yaml.safe_load((project / "params.yaml").read_text())
+        for name, url in (("eval", server.url), ("serve", "http://127.0.0.1:9/v1")):
+            params[name]["engine"] = "openai"
+            params[name]["server"] |= {"url": url, "max_tries": 1}
+        (project / "params.yaml").write_text(yaml.safe_dump(params))
+        there, gone = _answer_servers(project)
+    assert there == Check("eval.server", "serves base, tuned_lora", "")
+    assert (gone.name, gone.found) == (
+        "serve.server",
+        "cannot answer",
+    ) and "serve.server.url runs" in gone.remedy

@@ -28,6 +28,8 @@ def settings(**changes: Any) -> Eval:
         "entries": [SFT, POLICY], "max_handwritten": 60, "max_rule_made": 0, "max_calibration": 4,
         "batch_size": 4, "max_new_tokens": 8, "cells": ["tuned_retrieval"], "recall_at": [1],
         "bootstrap_samples": 500, "confidence": 0.95, "min_clusters": 30,
+        "engine": "local",
+        "server": {"url": None, "names": {}, "api_key_env": None, "concurrency": 1, "timeout_s": 1, "max_tries": 1},
     }  # fmt: skip
     return Eval.model_validate(values | changes)
 
@@ -125,6 +127,19 @@ def test_each_model_has_one_row(tmp_path: Path) -> None:
     )
     assert f"Best shown: {POLICY}." in lines and any("act 0 (unseen), law 12" in line for line in lines)
     assert read_json(tmp_path / "plots/compare.json") == plot_rows(found) and len(plot_rows(found)) == 4
+
+
+def test_entries_that_different_engines_ran_are_compared_and_that_is_said(tmp_path: Path) -> None:
+    project(tmp_path, 0.5, 0.6, "rlhf")
+    path = tmp_path / f"metrics/eval_{POLICY}.json"
+    metrics = read_json(path)
+    metrics[f"eval_{POLICY}"]["engine"] = "openai/vllm"
+    write_json(path, metrics)
+    found = compare_entries(CompareInputs.of_project([SFT, POLICY], tmp_path), settings(), 7)
+    told = f"these answers were not given by one engine ({SFT} by local, {POLICY} by openai/vllm)"
+    assert found["engines"] == told
+    assert f"With care: {told}." in " ".join(comparison_text(found).split())
+    assert "engines" not in compare_entries(project(tmp_path, 0.5, 0.6, "rlhf"), settings(), 7)
 
 
 def test_other_questions_are_not_compared(tmp_path: Path) -> None:

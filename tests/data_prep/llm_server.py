@@ -88,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self, say: Say) -> None:
         content = say.raw if say.content is None else completion(say.content, say.finish)
-        self.send_response(say.status)
+        dated = "Date" in say.headers  # by a clock of the test's choice
+        (self.send_response_only if dated else self.send_response)(say.status)
         for name, value in say.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "application/json")

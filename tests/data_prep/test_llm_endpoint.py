@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,25 @@ def test_retry_after_may_be_a_date(server: Server) -> None:
     server.script = [Say(raw=b"", status=503, headers={"Retry-After": when})]
     ask(server)
     assert 0.8 <= server.seen[1].at - server.seen[0].at < 4.0
+
+
+@pytest.mark.parametrize("away", [timedelta(days=-400), timedelta(days=400)])
+def test_a_date_is_one_of_the_servers_clock(
+    server: Server, away: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ours may have been set back, or theirs be wrong: what counts is what they tell of both."""
+    theirs = datetime.now(UTC) + away
+    dates = {"Date": theirs, "Retry-After": theirs + timedelta(seconds=2)}
+    server.script = [
+        Say(
+            raw=b"",
+            status=503,
+            headers={name: format_datetime(at, usegmt=True) for name, at in dates.items()},
+        )
+    ]
+    caplog.set_level("INFO")
+    ask(server)
+    assert re.search(r"; try 2 in 2\.[0-2] s", caplog.text)
 
 
 def test_a_wait_that_is_too_long_ends_the_run(server: Server) -> None:

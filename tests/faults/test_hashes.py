@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from mark.models.sources import fetch_model, store_reranker
 from mark.reproduce.clone import _copy_remotes
 from mark.wheels import fetch_wheel
 from tests.conftest import ROOT
+from tests.faults.hub import COMMIT, REPO, Hub, serving
 from tests.faults.test_pickles import refusal
 from tests.models.test_sources import source
 
@@ -128,6 +131,65 @@ def test_weights_with_another_hash_are_refused(
         "fetch the file anew"
     )
     assert not (tmp_path / "out/made").exists()
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from mark.errors import MarkError
+from mark.models.sources import fetch_model
+from tests.models.test_sources import source
+for line in sys.stdin:
+    name, pin = line.split()
+    try:
+        fetch_model(
+            source("hub", repo_id=sys.argv[2], revision=sys.argv[3], weights_sha256=None if pin == "-" else pin),
+            Path(sys.argv[1]) / name, 0,
+        )
+        print("made", flush=True)
+    except MarkError as fault:
+        print(fault, flush=True)
+"""
+
+
+def test_a_file_of_the_hub_with_another_hash_is_refused(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    """The real client, which compares sizes only; one process, since it reads its settings when it is imported."""
+    with serving(tiny_llama_dir) as hub:
+        variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+        process = subprocess.Popen(
+            [sys.executable, "-c", FETCH, str(tmp_path), REPO, COMMIT], cwd=ROOT, text=True,
+            env=os.environ | variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+
+        def fetched(name: str, pin: str = "-") -> str:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(f"{name} {pin}\n")
+            process.stdin.flush()
+            return process.stdout.readline().rstrip("\n")
+
+        assert fetched("whole") == "made"
+        for file, algorithm in (("model.safetensors", "sha256"), ("tokenizer.json", "git-sha1")):
+            wanted = damage(hub, file)
+            said = fetched("damaged")
+            assert said.startswith(f"{REPO} at {COMMIT[:12]}: the downloaded {file} has {algorithm} "), said
+            assert said.endswith(f", the hub lists {wanted}; do not use it: fetch it anew")
+            assert not (tmp_path / "damaged").exists()
+            hub.damaged.clear()
+        assert re.fullmatch(
+            rf"model\.safetensors has sha256 .*, pinned is {'0' * 64}; .*", fetched("pinned", "0" * 64)
+        )
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def damage(hub: Hub, name: str) -> str:
+    """Let the hub send other bytes than it lists, as many; what it lists."""
+    content = hub.files[name]
+    hub.damaged[name] = content[:-1] + bytes([content[-1] ^ 1])
+    (row,) = [row for row in hub.listing() if row["path"] == name]
+    large = row.get("lfs")
+    return str(large["oid"] if isinstance(large, dict) else row["oid"])
 
 
 @pytest.fixture

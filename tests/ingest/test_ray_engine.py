@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +21,11 @@ from mark.config import Ingest
 from mark.errors import MarkError
 from mark.files import write_jsonl
 from mark.ingest import ingest_collection, ingest_pdfs
+from mark.ingest.cache import installed
+from mark.ingest.maker import DocumentMaker
+from mark.ingest.progress import Progress
+from mark.ingest.ray_engine import workers
+from mark.ingest.ray_pool import Task
 from mark.ingest.snapshot import CollectionRow
 from tests.conftest import LEASE, write_pdf
 from tests.ingest.conftest import SettingsFactory
@@ -150,6 +157,63 @@ def test_a_worker_that_is_killed_is_started_again(
 
 
 @pytest.mark.long
+def test_a_machine_that_is_lost_is_done_without(
+    settings: SettingsFactory, tiny_bert_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number in range(40):
+        write_pdf(raw / f"{number:02}.pdf", f"Lease {number}", LEASE)
+    ingest_pdfs(settings(), raw, tiny_bert_dir, tmp_path / "local")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = nodes.add_node(num_cpus=1)
+    lost = threading.Event()
+
+    def lose() -> None:
+        while len(list((tmp_path / "cache").glob("*/vectors-*"))) < 5:
+            time.sleep(0.05)
+        nodes.remove_node(second, allow_graceful=False)
+        lost.set()
+
+    threading.Thread(target=lose, daemon=True).start()
+    try:
+        ingest_pdfs(on(settings, nodes.address), raw, tiny_bert_dir, tmp_path / "ray", tmp_path / "cache")
+    finally:
+        nodes.shutdown()
+    assert lost.is_set()
+    assert written(tmp_path / "ray") == written(tmp_path / "local")
+
+
+@pytest.mark.long
+def test_a_cluster_whose_token_is_missing_here_is_one_line(
+    settings: SettingsFactory, three_pdfs: Path, tiny_bert_dir: Path, tmp_path: Path
+) -> None:
+    """In a process of its own: Ray reads its environment once."""
+    pytest.importorskip("ray")
+    code = (
+        "import sys; from pathlib import Path; from mark.config import Ingest; from mark.errors import MarkError; "
+        "from mark.ingest import ingest_pdfs\n"
+        "try: ingest_pdfs(Ingest.model_validate_json(sys.argv[1]), *map(Path, sys.argv[2:]))\n"
+        "except MarkError as fault: sys.stdout.write(str(fault))"
+    )
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, on(settings, address).model_dump_json(), str(three_pdfs),
+             str(tiny_bert_dir), str(tmp_path / "data")],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "HOME": str(tmp_path)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.stdout.startswith(f"no Ray cluster answers at ingest.ray.address {address} ("), done.stderr
+    assert "authentication token" in done.stdout and "\n" not in done.stdout
+
+
+@pytest.mark.long
 def test_what_workers_cannot_do_is_one_line(
     cluster: str, settings: SettingsFactory, three_pdfs: Path, tiny_bert_dir: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -159,10 +223,21 @@ def test_what_workers_cannot_do_is_one_line(
     ) as fault:
         ingest_pdfs(on(settings, "127.0.0.1:1"), three_pdfs, tiny_bert_dir, tmp_path / "data")
     assert "\n" not in str(fault.value)
-    monkeypatch.setattr("mark.ingest.ray_engine.code_sha256", lambda: "0" * 32)
+    monkeypatch.setattr("mark.ingest.ray_pool.code_sha256", lambda: "0" * 32)
     with pytest.raises(MarkError, match=r"the code on .* is another one; bring all machines to one commit"):
         ingest_pdfs(on(settings, cluster), three_pdfs, tiny_bert_dir, tmp_path / "data")
     monkeypatch.undo()
+    known = installed(tiny_bert_dir)
+    monkeypatch.setattr("mark.ingest.ray_pool.installed", lambda _folder: known | {"torch": "1.0"})
+    with pytest.raises(
+        MarkError, match=r" has another torch than the machine that runs ingest; install the same"
+    ):
+        ingest_pdfs(on(settings, cluster), three_pdfs, tiny_bert_dir, tmp_path / "data")
+    monkeypatch.undo()
+    maker = DocumentMaker(on(settings, cluster), tiny_bert_dir, None, Progress("ingest"))
+    told = pytest.raises(MarkError, match=r"^odd\.pdf: a Ray worker failed \(AssertionError")
+    with told, workers(maker, three_pdfs) as pool:
+        pool.result(pool.begin(Task("odd.pdf", "0" * 64)))  # a document that is nothing
     monkeypatch.delenv("MARK_DOCLING_PYTHON", raising=False)
     if find_spec("docling") is None:
         with pytest.raises(MarkError, match=rf"{socket.gethostname()}: .*[Dd]ocling"):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+import mark.ingest.chroma_server as chroma_server_module
 from mark.commands.doctor import Check, _collection
 from mark.config import ChromaServer, Ingest, PgVector
 from mark.errors import ConfigError, DataError, MarkError
@@ -143,6 +144,56 @@ def test_readers_keep_the_last_state_and_older_ones_go(place: Ingest, tmp_path: 
     assert reading.scores(np.eye(1, 4, dtype=np.float32), 1, [None])[0].tolist() == [1.0, 0.0]
 
 
+def test_a_state_that_is_used_again_is_no_old_one(place: Ingest, tmp_path: Path) -> None:
+    """As after `git checkout` of an earlier commit and back: its readers keep it beside the next one."""
+    data, keys = tmp_path / "data", []
+    for count in (1, 2, 1, 3):
+        data_folder(data, TEXTS[:count])
+        bring_up_to_date(data, place, tmp_path)
+        keys.append(read_index(data).key)
+    assert keys[2] == keys[0]
+    assert states(place) == sorted(state(place, key) for key in (keys[0], keys[3]))
+
+
+def test_an_old_state_that_another_writer_removes_at_the_same_time(
+    chroma_url: str, settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = settings(collection="twice", chroma={"url": chroma_url, "token_env": None})
+    data, listed = tmp_path / "data", chroma_server_module._all
+    for count in (1, 2):
+        data_folder(data, TEXTS[:count])
+        bring_up_to_date(data, place, tmp_path)
+    old = states(place)
+
+    def removed_meanwhile(client: Any) -> list[Any]:
+        found = listed(client)
+        for collection in found:
+            if collection.name in old:
+                client.delete_collection(collection.name)
+        return found
+
+    monkeypatch.setattr(chroma_server_module, "_all", removed_meanwhile)
+    data_folder(data, TEXTS)
+    bring_up_to_date(data, place, tmp_path)
+    assert states(place) == [state(place, read_index(data).key)]
+
+
+def test_a_state_that_another_writer_mended_meanwhile_stays(
+    chroma_url: str, settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = settings(collection="mended", chroma={"url": chroma_url, "token_env": None})
+    data = data_folder(tmp_path / "data", TEXTS)
+    bring_up_to_date(data, place, tmp_path)
+    key = read_index(data).key
+    client = open_store(chroma_url)
+    (first,) = states(place)
+    before = client.get_collection(first, embedding_function=None).id
+    monkeypatch.setattr(chroma_server_module, "is_published", lambda *_: False)  # seen before it was there
+    bring_up_to_date(data, place, tmp_path)
+    assert states(place) == [state(place, key)]
+    assert client.get_collection(first, embedding_function=None).id == before
+
+
 def test_it_answers_as_exact_search_does(place: Ingest, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(1500, 24)).astype(np.float32)
@@ -187,6 +238,24 @@ def writing(place: Ingest) -> bool:
     with psycopg.connect(place.pgvector.url or "") as connection:
         found = connection.execute(query).fetchone()
     return found is not None and found[0] > 0
+
+
+def test_long_names_and_odd_characters(postgres_url: str, settings: SettingsFactory, tmp_path: Path) -> None:
+    """A table's name has 63 bytes: states of one collection, and collections that begin alike, stay apart."""
+    database = {"url": postgres_url, "index": "none"}
+    data = tmp_path / "data"
+    for name in ("ü" * 30, "ü" * 30 + "2"):
+        place = settings(collection=name, store="pgvector", pgvector=database)
+        for count in (2, 3):
+            data_folder(data, TEXTS[:count])
+            row = read_jsonl(data / "chunks.jsonl", Chunk)[0]
+            rest = read_jsonl(data / "chunks.jsonl", Chunk)[1:]
+            odd = row.model_copy(update={"title": "A\x00ct", "text": row.text + "\x00"})
+            write_jsonl(data / "chunks.jsonl", [odd, *rest])
+            write_index(data, [odd, *rest], np.eye(count, 4, dtype=np.float32), 1, "0" * 64)
+            bring_up_to_date(data, place, tmp_path)
+            assert open_search(data, place, tmp_path).stored([0]).tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert max(len(table_name("ü" * n, "0" * 64).encode()) for n in range(1, 60)) <= 63
 
 
 @pytest.mark.long
@@ -270,6 +339,9 @@ def test_what_conf_allows(settings: SettingsFactory, monkeypatch: pytest.MonkeyP
             ValueError, match="without user, password or query; a token is named by token_env"
         ):
             ChromaServer(url=wrong, token_env=None)
+    with pytest.raises(ValueError, match="without a path, which Chroma's client leaves out"):
+        ChromaServer(url="http://host:8000/chroma", token_env=None)
+    assert ChromaServer(url="http://host:8000/", token_env=None).url == "http://host:8000/"
     for wrong in ("postgresql://mark:secret@db/law", "http://db/law", "postgresql:///law"):
         with pytest.raises(ValueError, match="the password is PGPASSWORD's"):
             PgVector(url=wrong, index="hnsw")

@@ -217,6 +217,8 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, An
 
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", listing)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    checked = SimpleNamespace(mismatches=[])  # tests/faults/test_hashes.py has a hub that speaks HTTP
+    monkeypatch.setattr("huggingface_hub.HfApi.verify_repo_checksums", lambda *_, **__: checked)
     return calls
 
 

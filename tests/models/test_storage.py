@@ -16,7 +16,7 @@ from mark.commands.params import compose
 from mark.config import Model, WeightSource, validate
 from mark.errors import ConfigError, MarkError
 from mark.files import read_json
-from mark.models import random_weights
+from mark.models import loading, random_weights
 from mark.models.loading import load_base, load_entry, load_model
 from mark.models.source_file import storage_in
 from mark.models.sources import fetch_model
@@ -38,14 +38,24 @@ def source(**changes: Any) -> WeightSource:
 
 
 def test_any_model_of_a_hub_is_a_configuration() -> None:
-    asked = ["model=hub", "model.base.repo_id=org/large", "model.base.revision=0123abc", "model.device_map=auto"]
-    found = validate(Model, yaml.safe_load(compose([*asked, "model.quantization=nf4"], ROOT))["model"], "model", ROOT)
+    asked = [
+        "model=hub",
+        "model.base.repo_id=org/large",
+        "model.base.revision=0123abc",
+        "model.device_map=auto",
+    ]
+    found = validate(
+        Model, yaml.safe_load(compose([*asked, "model.quantization=nf4"], ROOT))["model"], "model", ROOT
+    )
     assert (found.name, found.base.repo_id, found.base.source) == ("hub", "org/large", "hub")
     assert Storage.named(found.quantization, found.device_map) == Storage(four_bit=True, spread=True)
     for missing, told in (
         (["model=hub"], "source=hub needs repo_id"),
         (["model=hub", "model.base.repo_id=org/large"], "source=hub needs revision"),
-        (["model=hub", "model.quantization=int3"], "model.quantization: 'int3' found; allowed: 'none' or 'nf4'"),
+        (
+            ["model=hub", "model.quantization=int3"],
+            "model.quantization: 'int3' found; allowed: 'none' or 'nf4'",
+        ),
     ):
         with pytest.raises(ConfigError, match=told):
             compose(missing, ROOT)
@@ -66,7 +76,9 @@ def test_what_this_machine_cannot_do_is_one_line(tiny_llama_dir: Path, tmp_path:
     for call in (
         lambda: load_base(tmp_path / "models/base/tiny"),
         lambda: load_model("tiny", tmp_path),
-        lambda: train(make_inputs(tmp_path, tiny_llama_dir), settings(), 7, tmp_path / "models/e", confirmed=True),
+        lambda: train(
+            make_inputs(tmp_path, tiny_llama_dir), settings(), 7, tmp_path / "models/e", confirmed=True
+        ),
     ):
         with pytest.raises(MarkError, match="4-bit weights need a CUDA GPU and this machine shows none"):
             call()
@@ -88,11 +100,15 @@ def test_a_base_spread_over_devices_stays_unmerged_and_has_no_rlhf(
     spread.get_base_model().hf_device_map = {"model": 0, "lm_head": 1}
     assert is_placed(spread) and for_inference(spread, torch.float64) is spread
     assert torch.float64 not in {p.dtype for p in spread.parameters()}
-    with pytest.raises(MarkError, match=r"RLHF needs the base's weights whole on one device; set model\.quant"):
+    with pytest.raises(
+        MarkError, match=r"RLHF needs the base's weights whole on one device; set model\.quant"
+    ):
         load_policy(out, torch.device("cpu"))
     again = tmp_path / "models/again_lora"
     train(inputs, settings(max_steps=2), 7, again, confirmed=True)
-    assert (again / "adapter_model.safetensors").read_bytes() == (out / "adapter_model.safetensors").read_bytes()
+    assert (again / "adapter_model.safetensors").read_bytes() == (
+        out / "adapter_model.safetensors"
+    ).read_bytes()
 
 
 def test_a_base_that_does_not_fit_the_gpus_is_one_line(
@@ -104,8 +120,29 @@ def test_a_base_that_does_not_fit_the_gpus_is_one_line(
     places |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
     arguments = {"device_map": places, "offload_folder": str(tmp_path / "offloaded")}
     monkeypatch.setattr(Storage, "arguments", lambda *_: arguments)
-    with pytest.raises(MarkError, match="does not fit the GPUs of this machine together; set model.quantization"):
+    with pytest.raises(
+        MarkError, match="does not fit the GPUs of this machine together; set model.quantization"
+    ):
         load_base(tiny_llama_dir, storage=SPREAD)
+
+
+def test_training_in_4_bits_multiplies_as_its_record_says(
+    tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only answers takes the device's best precision; training's stands in entry.json."""
+    asked: list[torch.dtype] = []
+
+    def arguments(_storage: Storage, dtype: torch.dtype, _device: torch.device) -> dict[str, Any]:
+        asked.append(dtype)
+        return {}
+
+    monkeypatch.setattr(Storage, "check", lambda *_: None)
+    monkeypatch.setattr(Storage, "arguments", arguments)
+    monkeypatch.setattr(loading, "preferred_dtype", lambda _device: torch.bfloat16)
+    monkeypatch.setattr(loading, "storage_in", lambda _folder: NF4)
+    load_base(tiny_llama_dir, torch.float32, storage=NF4)
+    load_base(tiny_llama_dir, torch.float32)
+    assert asked == [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.long

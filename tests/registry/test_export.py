@@ -126,6 +126,19 @@ def test_half_precision_is_within_its_own_tolerance(registry: ModelRegistry, ben
     assert load_file(out / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
 
 
+def test_an_entry_on_a_base_in_4_bits_is_merged_into_the_whole_one(
+    registry: ModelRegistry, bench: Bench
+) -> None:
+    """No machine is needed that holds 4 bits: neither the merge nor its checks load the base so."""
+    record = registry.root / "models/base/transformer/SOURCE.json"
+    held = json.loads(record.read_text(encoding="utf-8")) | {"four_bit": True}
+    record.unlink()
+    record.write_text(json.dumps(held), encoding="utf-8")
+    info, out = registry.get("transformer_lora"), registry.root / "exports/whole"
+    (measured,) = export_entry(info, out, bench, "card", gguf=False)
+    assert measured.agreement == 1.0
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mark.commands.models import compare_models
 from mark.config import Eval, Registry, Retrieval, load_section
 from mark.errors import DataError
 from mark.evaluation.significance import Bootstrap
@@ -95,6 +96,14 @@ def test_an_entry_whose_merge_does_not_agree_is_refused(
     strict = LOOSE.model_copy(update={"parity_logprob": 0.0, "export_dtype": "bfloat16"})
     refused = gate(registry, strict).decide("transformer_lora")
     assert [(c.name, c.passed) for c in refused.checks][-1] == ("parity", False)
+
+    record = registry.root / "models/base/transformer/SOURCE.json"
+    held = json.loads(record.read_text()) | {"spread": True}
+    record.unlink()
+    record.write_text(json.dumps(held))
+    passed = gate(registry, strict, again=True).decide("transformer_lora")  # it would never be merged
+    assert [(c.name, c.passed) for c in passed.checks][-1] == ("parity", True)
+    assert "held in 4 bits or on several devices" in passed.reason
 
 
 @pytest.mark.parametrize(
@@ -236,3 +245,22 @@ def _logits(name: str, root: Path) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model(input_ids=torch.tensor([[5, 6, 7]])).logits
     return found
+
+
+def test_answers_of_different_engines_are_compared_and_that_is_said(
+    registry: ModelRegistry, evaluated: Evaluated
+) -> None:
+    new, old = (scores[0] for scores in paired_scores(np.random.default_rng(4), 1, 0.08))
+    evaluated("transformer_lora", old)
+    champion = registry.get("transformer_lora")
+    promote(registry.root, champion.folder, champion.sha256, "first", forced=False)
+    write_entry(registry.root, "rl_trained_lora", seed=2)
+    evaluated("rl_trained_lora", new)
+    told = "these answers were not given by one engine (rl_trained_lora by openai/vllm, "
+    assert "engine" not in gate(registry).decide("rl_trained_lora").reason
+    path = registry.root / "reports/eval/rl_trained_lora/calibration.json"
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "engine": "openai/vllm"})
+    decision = gate(registry, again=True).decide("rl_trained_lora")
+    assert f"{told}the champion transformer_lora by local)" in decision.reason
+    table = compare_models("rl_trained_lora", "transformer_lora", registry.root)
+    assert f"{told}transformer_lora by local)" in table

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from mark.errors import DataError
 from mark.evaluation import EvalInputs, evaluate, write_results
 from mark.evaluation.report import Tree
-from mark.files import read_json, sha256_file, write_json, write_jsonl
+from mark.files import ADAPTER, read_json, sha256_file, write_json, write_jsonl
 from mark.models.source_file import base_sha256, read_source
 from mark.rlhf import train_policy
 from mark.rlhf.entry import RlhfEntry
 from mark.rlhf.preferences import AnswerCounts, HumanCounts, PreferenceLedger, QuestionCounts
-from mark.rlhf.report import Report, ReportInputs, make_report, write_report
+from mark.rlhf.report import Report, ReportInputs, engines_apart, make_report, write_report
 from mark.rlhf.reward_record import RewardModelRecord
 from mark.rlhf.table import report_text
 from tests.evaluation.conftest import MAX_LENGTH, RETRIEVAL, SETTINGS, project
@@ -205,6 +205,20 @@ def test_the_reward_model_is_told_where_one_was_wanted(metrics: Tree, project: P
     )
     found["reward_model"] = {"used": False, "reason": "12 preferences are too few"}
     assert "\nReward model not used: 12 preferences are too few\n" in report_text(found)
+
+
+def test_arms_that_different_engines_ran_are_told(metrics: Tree, project: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    inputs = ReportInputs.of_project(inputs_of(root, "random_lora"), 7, root)
+    assert engines_apart(inputs) == ""
+    for name in ("random_lora", "rl_trained_lora"):
+        path = root / "reports/eval" / name / "calibration.json"
+        write_json(path, {**read_json(path), "engine": "openai/vllm"})
+    arms = "base and sft by openai/vllm, rlhf by openai/vllm, sft_continued by local"
+    assert engines_apart(inputs) == f"these answers were not given by one engine ({arms})"
+    shutil.copy(inputs.rlhf.sft / ADAPTER, inputs.control)  # no control arm but the fine-tuned model itself
+    assert engines_apart(inputs) == ""
 
 
 def test_the_table_says_that_it_is_too_few(metrics: Tree) -> None:

@@ -18,8 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import mark.train.run as train_run
+import mark.train.together as together
+import mark.train.workload as workload
 from mark.commands.stage import launched
-from mark.errors import ConfigError, GuardError
+from mark.errors import ConfigError, GuardError, MarkError
+from mark.train.checkpoints import mark_complete
 from mark.train.collator import IGNORED, AnswerCollator
 from mark.train.guard import check_guards
 from mark.train.packing import PackedCollator
@@ -90,15 +94,72 @@ def test_a_launcher_that_is_no_program_is_one_line(monkeypatch: pytest.MonkeyPat
     assert not launched("train")
 
 
-def _same(one: Path, other: Path) -> None:
+def test_one_process_has_no_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else accelerate would cut the adapter too, which is then saved in pieces."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with together.joined("0" * 64):
+        assert "ACCELERATE_USE_FSDP" not in os.environ
+
+
+def test_more_processes_than_gpus_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    told = pytest.raises(MarkError, match=r"4 processes were started on this machine and it shows 2 GPU")
+    with told, together.joined("0" * 64):
+        pass
+
+
+def test_all_processes_multiply_in_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    together.check_alike(True)
+    monkeypatch.setattr(together, "agreed", lambda _number: 1)  # the first one's answer
+    together.check_alike(True)
+    with pytest.raises(MarkError, match=r"set train\.precision to fp32 or bf16"):
+        together.check_alike(False)
+
+
+def test_no_process_takes_a_step_that_another_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the plan a slow machine measures fewer steps; with shards the others would wait for it."""
+    fast = workload.Timing(tokens=10, forward_s=0.1, total_s=0.2)
+    monkeypatch.setattr(workload, "smallest", lambda number: 0)  # some other process was slow
+    work = workload.Workload.__new__(workload.Workload)  # touched by no step
+    assert workload.typical_timing(work, Schedule.of(settings(), 4, 2), fast) is fast
+
+
+def test_a_checkpoint_that_some_machine_does_not_see_whole_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-3/optimizer.pt").write_bytes(b"state")
+    mark_complete(tmp_path / "checkpoint-3")
+    monkeypatch.setattr(train_run, "processes", lambda: 2)
+    for others, told in ((1, None), (0, "do not see .*checkpoint-3 whole; start it again")):
+        monkeypatch.setattr(train_run, "smallest", lambda number, others=others: min(number, others))
+        if told is None:
+            train_run._check_seen(tmp_path / "checkpoint-3")
+            continue
+        with pytest.raises(MarkError, match=told):
+            train_run._check_seen(tmp_path / "checkpoint-3")
+    (tmp_path / "checkpoint-3/optimizer.pt").unlink()
+    monkeypatch.setattr(train_run, "smallest", lambda number: number)
+    with pytest.raises(MarkError, match="do not see"):
+        train_run._check_seen(tmp_path / "checkpoint-3")
+
+
+def _same(one: Path, other: Path, near: float = 3e-6) -> None:
     """Equal to what rounding leaves; Adam lifts it, hence not 1e-5."""
-    assert record(other) == record(one)
+    records = [record(entry) for entry in (one, other)]
+    for name in ("train_loss", "val_loss"):
+        assert records[1].pop(name) == pytest.approx(records[0].pop(name), abs=near)
+    assert records[1] == records[0]
     assert [row[:2] for row in losses(other)] == [row[:2] for row in losses(one)]
-    assert [row[2] for row in losses(other)] == pytest.approx([row[2] for row in losses(one)], abs=3e-6)
+    assert [row[2] for row in losses(other)] == pytest.approx([row[2] for row in losses(one)], abs=near)
     tensors = [load_file(entry / "adapter_model.safetensors") for entry in (one, other)]
     assert tensors[0].keys() == tensors[1].keys()
     for name, tensor in tensors[0].items():
-        torch.testing.assert_close(tensors[1][name], tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(tensors[1][name], tensor, rtol=1e-3 * near / 3e-6, atol=1e-5 * near / 3e-6)
 
 
 def test_torchrun_with_two_processes_trains_what_one_trains(tiny_llama_dir: Path, tmp_path: Path) -> None:
@@ -185,10 +246,9 @@ def test_a_killed_run_goes_on_with_as_many_processes_or_with_one(
     (clone / "small.yaml").write_text(quiet.model_dump_json())
     _kill_after(clone, "checkpoint-21", *TWO, *TRAIN, **more)
     single = alone(clone, quiet)  # takes up the checkpoint of the two
-    shutil.rmtree(clone / ".ckpt")
+    shutil.rmtree(clone / ".ckpt", ignore_errors=True)
     assert run(clone, *TWO, *TRAIN, **more).returncode == 0
-    assert losses(single)[:20] == losses(clone / ENTRY)[:20]
-    assert record(single)["val_loss"] == pytest.approx(record(clone / ENTRY)["val_loss"], rel=1e-2)
+    _same(single, clone / ENTRY, near=3e-5)  # 140 steps
 
 
 @pytest.mark.long

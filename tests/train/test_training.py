@@ -278,3 +278,52 @@ def test_dvclive_leaves_the_project_alone(tmp_path: Path, tiny_llama_dir: Path) 
     assert [line.split("\t")[0] for line in lines] == ["step", "1", "2"]
     assert not list(tmp_path.rglob("dvc.yaml"))
     assert "output_dir" not in (inputs.logs / "dvclive/params.yaml").read_text()
+
+
+def test_what_accelerate_was_configured_for_changes_nothing(
+    done: tuple[TrainInputs, Path], tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accelerate config` asks for a precision and a compiler, and its launcher sets both for every program."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    out = tmp_path / "models/tiny_lora"
+    result = train(make_inputs(tmp_path, tiny_llama_dir), settings(epochs=3), 7, out, confirmed=True)
+    assert result.entry.precision == "fp32"
+    adapters = [load_file(entry / "adapter_model.safetensors") for entry in (done[1], out)]
+    assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_another_way_of_training_together_is_one_line(
+    tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(tmp_path, tiny_llama_dir)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    for call in (
+        lambda: plan(inputs, settings(), 7, tmp_path / "models/e"),
+        lambda: train(inputs, settings(), 7, tmp_path / "models/e", confirmed=True),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"asks for DeepSpeed \(ACCELERATE_USE_DEEPSPEED\); launch with"
+        ):
+            call()
+
+
+def test_a_step_is_divided_by_its_tokens_whatever_loss_the_model_itself_takes(
+    tiny_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some models (Gemma 3n and 4) say that their own loss cannot be divided so; here it is not used."""
+    from transformers import LlamaForCausalLM
+
+    inputs = make_inputs(tmp_path, tiny_llama_dir)
+    section = settings(batch_size=1, gradient_accumulation_steps=3)
+    for name in ("plain_lora", "other_lora"):
+        train(inputs, section, 7, tmp_path / "models" / name, confirmed=True)
+        monkeypatch.setattr(LlamaForCausalLM, "accepts_loss_kwargs", False, raising=False)
+    plain, other = (
+        tmp_path / "models" / name / "adapter_model.safetensors" for name in ("plain_lora", "other_lora")
+    )
+    assert plain.read_bytes() == other.read_bytes()

@@ -9,6 +9,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -209,9 +210,7 @@ class Endpoint:
                 f"{self.host}: {said}: the account's credit is used up; replies so far are kept"
             )
         if status in _RETRIED:
-            return _Fault(
-                said, _retry_after_s(response.headers.get("retry-after")), status in (429, 503, 529)
-            )
+            return _Fault(said, _retry_after_s(response.headers), status in (429, 503, 529))
         if 300 <= status < 400:
             raise EndpointError(
                 f"{self.host} redirects (HTTP {status}); the key follows no redirect: "
@@ -271,19 +270,22 @@ def _error_of(content: bytes) -> tuple[str, str]:
     return f"{error.get('code')} {error.get('type')}".lower(), str(error.get("message") or "")
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date.
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header: a number, or a date by the clock of who sent it.
 
-    Source: RFC 9110, section 10.2.3.
+    Source: RFC 9110, sections 10.2.3 and 6.6.1 (Date).
     """
-    if value is None:
-        return None
-    if re.fullmatch(r"\d+(?:\.\d+)?", value.strip()):
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(?:\.\d+)?", value):
         return float(value)
+    until, sent = _moment(value), _moment(headers.get("date", "")) or datetime.now(UTC)
+    return None if until is None else max(0.0, (until - sent).total_seconds())
+
+
+def _moment(value: str) -> datetime | None:
+    """A date as HTTP writes it."""
     try:
-        until = parsedate_to_datetime(value)
+        found = parsedate_to_datetime(value)
     except ValueError:
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,0 +1,39 @@
+"""Which engine ran a model: answers of different ones are compared only where that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mark.evaluation.calibration import LOCAL, Calibrations
+
+CALIBRATION = "calibration.json"
+
+
+def engine_of(folder: Path) -> str:
+    """What ran the model whose answers a folder holds.
+
+    Args:
+        folder: reports/eval/<entry> or a copy; without a calibration.json, or with one of older versions, its
+            answers are of the local engine.
+
+    Raises:
+        DataError: calibration.json is damaged.
+    """
+    path = folder / CALIBRATION
+    return Calibrations.read(path).engine if path.is_file() else LOCAL
+
+
+def told_apart(engines: Mapping[str, str]) -> str:
+    """Says so where compared answers came from different engines: a part of a difference may be theirs.
+
+    Args:
+        engines: By whose answers they are.
+
+    Returns:
+        A sentence without its end, "" where one engine gave all.
+    """
+    if len(set(engines.values())) < 2:
+        return ""
+    named = ", ".join(f"{name} by {engine}" for name, engine in engines.items())
+    return f"these answers were not given by one engine ({named})"
