@@ -50,7 +50,7 @@ class Piece:
 
 def main(files: Sequence[str]) -> int:
     """Run what is left, write the page."""
-    commit = _commit()
+    commit = commit_of(PAGE)
     done = {name: Piece(**piece) for name, piece in _state().items()}
     wanted = list(files) or sorted(_files())
     for name in wanted:
@@ -123,13 +123,15 @@ def _state() -> dict[str, dict[str, object]]:
     return found
 
 
-def _commit() -> str:
+def commit_of(page: Path) -> str:
+    """Short hash of HEAD; `+changes` where tracked files but this page differ from it."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    own = f":!{PAGE.relative_to(ROOT)}"
+    own = f":!{page.relative_to(ROOT).parent}"
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", own)
     return git("rev-parse", "--short=10", "HEAD") + ("+changes" if changed else "")
 

@@ -32,11 +32,11 @@ def test_what_passed_at_this_commit_is_not_run_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr(long, "PAGE", tmp_path / "long.md")
     monkeypatch.setattr(long, "_run", run)
     monkeypatch.setattr(long, "_files", lambda: {"b.py", "a.py"})
-    monkeypatch.setattr(long, "_commit", lambda: "c1")
+    monkeypatch.setattr(long, "commit_of", lambda page: "c1")
     assert main([]) == 1 and ran == ["a.py", "b.py"]
     assert "| b.py | 2 | 1 | no GPU | 62 | 2026-01-01 | c1 |" in (tmp_path / "long.md").read_text()
     failing.clear()
     assert main([]) == 0 and ran == ["a.py", "b.py", "b.py"]
-    monkeypatch.setattr(long, "_commit", lambda: "c1+changes")
+    monkeypatch.setattr(long, "commit_of", lambda page: "c1+changes")
     assert main(["a.py"]) == 0 and ran[-1] == "a.py" and main(["a.py"]) == 0 and ran[-2:] == ["a.py", "a.py"]
     assert "c1+changes" in (tmp_path / "long.md").read_text()

@@ -1,13 +1,15 @@
 """Killing a stage of the smoke project at a random moment, running it again, and comparing the bytes.
 
-`python -m tests.faults.killing [STAGE...] [--kills N]` does what `make test-long` does, and prints the table.
-Results are kept in tmp/faults, so that a run goes on where it was stopped; other code starts anew.
+`python -m tests.faults.killing [STAGE...] [--kills N]` does what `make test-long` does, and prints the table;
+`--page` writes it to docs/results/kills.md, too. Results are kept in tmp/faults, so that a run goes on where it was
+stopped; other code starts anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import random
@@ -22,13 +24,16 @@ from pathlib import Path
 import psutil
 
 from mark.commands.tables import aligned
+from mark.files import write_text
 from tests.conftest import ROOT
 from tests.faults.kept import code_sha256, kept_template
 from tests.faults.smoke_copy import STAGES, SmokeCopy
+from tests.long import commit_of
 
 KILLS = 20  # a stage
 SEED = 7
 FOLDER = ROOT / "tmp/faults"
+PAGE = ROOT / "docs/results/kills.md"
 _TRIES = 8  # draws for one kill: the stage may end before the moment that was drawn
 _MAX_DELAY_S = 0.02  # between a write and the kill
 _ORPHAN_S = 15.0
@@ -222,11 +227,26 @@ def _row(name: str, kills: list[Kill]) -> tuple[str, ...]:
     return (name, *map(str, (len(kills), len(kills) - at_a_write, at_a_write, left, whole)))
 
 
+def page(kills: list[Kill], commit: str, today: str) -> str:
+    """docs/results/kills.md."""
+    return f"""# Killed stages
+
+Written by `python -m tests.faults.killing --kills N --page`: each stage of the smoke profile is killed (SIGKILL) by turns
+at a random moment and at a random write, then `dvc repro` runs, and every output is compared with an unbroken run's.
+Commit {commit}, {today}.
+
+```
+{table(kills)}
+```
+"""
+
+
 def main() -> int:
     """Kill, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", help="by default all")
     parser.add_argument("--kills", type=int, default=KILLS, help="of each stage")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     given = parser.parse_args()
     stages = given.stages or list(STAGES)
     try:
@@ -237,6 +257,9 @@ def main() -> int:
         print("interrupted; the same command goes on from here")
         return 130
     print(table(kills))
+    if given.page:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        write_text(PAGE, page(kills, commit_of(PAGE), today))
     return 1 if any(kill.faults for kill in kills) else 0
 
 
