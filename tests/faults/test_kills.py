@@ -60,7 +60,9 @@ def test_a_run_that_was_stopped_goes_on_after_the_kills_that_are_kept(
 def test_the_table_counts_and_names_what_went_wrong() -> None:
     bad = made("train", 1, ("models/x differs",))
     shown = table([made("corpus", 0), made("train", 0), bad]).splitlines()
-    assert " ".join(shown[0].split()) == "stage kills at a moment at a write left files then as an unbroken run"
+    assert (
+        " ".join(shown[0].split()) == "stage kills at a moment at a write left files then as an unbroken run"
+    )
     assert [line.split() for line in shown[1:4]] == [
         ["corpus", "1", "1", "0", "1", "1"], ["train", "2", "1", "1", "1", "1"], ["all", "3", "2", "1", "2", "2"]
     ]  # fmt: skip
