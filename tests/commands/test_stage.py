@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from mark.commands.stage import run_stage
+from mark.commands.stage import _WRITTEN, run_stage
+from mark.reproduce.environment import RUNS
+from tests.conftest import ROOT
 
 
 def test_what_a_killed_run_left_goes_after_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +43,14 @@ def test_what_a_killed_run_left_goes_after_an_hour(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "models/.link.12345678").is_symlink()
     assert [path.name for path in (tmp_path / "reports/eval").iterdir()] == []
     assert json.loads((tmp_path / "reports/timing_some.json").read_text())["answers"] == 3
+
+
+def test_what_a_killed_stage_was_writing_is_known_to_git_and_dvc() -> None:
+    """Every folder that stages write files to: their half-written ones are neither committed nor dependencies."""
+    assert RUNS in _WRITTEN
+    for folder in _WRITTEN:
+        left = f"{folder.as_posix()}/.name.json.ab12cd_9"
+        ignored = subprocess.run(["git", "check-ignore", "-q", left], cwd=ROOT, check=False).returncode == 0
+        assert ignored, left
+    ignored_by_dvc = (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()
+    assert {f"/{folder.as_posix()}/.*.????????" for folder in _WRITTEN} <= set(ignored_by_dvc)
