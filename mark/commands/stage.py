@@ -25,7 +25,8 @@ _RANK = "RANK"  # set by it: which of them this one is
 log = logging.getLogger(__name__)
 
 _WRITTEN = (
-    CHUNKS.parent, MODELS, BASE_MODELS, METRICS, PLOTS, PLOTS / "train", REPORTS, REPORTS / "eval", REPORTS / "runs",
+    CHUNKS.parent, MODELS, BASE_MODELS, METRICS, PLOTS, PLOTS / "train",
+    REPORTS, REPORTS / "eval", REPORTS / "runs",
 )  # fmt: skip
 _TEMPORARY = ".*.????????"  # what `mark.files` writes beside a file or folder before it takes its place
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
