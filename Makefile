@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 PROOF := tmp/proof
 SBOM := sbom.cdx.json
+SBOM_VENV := .venv-sbom
 AUDIT_S := 25
 SITE := NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 # Two processes halve the time of the tests; a file's tests stay in one. pytest-xdist comes with `make extras`.
@@ -71,9 +72,14 @@ check: $(STAMP)  ## ruff, mypy, import order, params.yaml against conf/, known v
 audit: $(STAMP)  ## known vulnerabilities of the locked packages, by pip-audit (after `make extras`; needs a network)
 	@python .ci/audit.py
 
-sbom: $(STAMP)  ## write sbom.cdx.json: the locked packages as CycloneDX (after `make extras`)
-	@cat requirements.lock requirements-extras.lock | PYTHONWARNINGS=ignore "$(BIN)/cyclonedx-py" requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file "$(SBOM)" -
+sbom: $(SBOM_VENV)/.installed  ## write sbom.cdx.json: the locked packages as CycloneDX
+	@cat requirements.lock requirements-extras.lock | PYTHONWARNINGS=ignore "$(SBOM_VENV)/bin/cyclonedx-py" requirements --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file "$(SBOM)" -
 	@echo "$(SBOM) names the locked packages"
+
+$(SBOM_VENV)/.installed: requirements-sbom.lock
+	@$(PYTHON) -m venv --clear $(SBOM_VENV)
+	@$(SBOM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r requirements-sbom.lock
+	@touch $@
 
 docs: $(STAMP)  ## build the documentation into site/ (after `make extras`); `python -m http.server -d site` shows it
 	@mark reference
