@@ -14,6 +14,7 @@ from mark.answering.merging import for_inference
 from mark.answering.static_cache import StaticBatch, StaticDecoder, static_decoder
 from mark.models.loading import load_base
 from tests.answering.test_engine import LENGTH, NEW, REQUESTS, with_adapter
+from tests.models.recording import Waits
 
 ASKED = [
     *REQUESTS,
@@ -73,6 +74,18 @@ def test_a_full_prompt_has_room_for_the_whole_answer(tiny_llama_dir: Path) -> No
         tokens = torch.tensor([5 + left, 6 + left][: len(plain.mask)])
         torch.testing.assert_close(ours.step(tokens), plain.step(tokens), rtol=1e-4, atol=1e-5)
     assert plain.mask.shape == (1, LENGTH - 1)  # an answer's last token is not read
+
+
+@torch.inference_mode()
+def test_nothing_in_a_step_waits_for_a_value(tiny_llama_dir: Path) -> None:
+    model, _ = load_base(tiny_llama_dir)
+    batch = StaticBatch(model, 0, None, StaticDecoder(model, LENGTH, 2))
+    batch.start([[5] * 30, [6] * 20])
+    batch.step(torch.tensor([7, 8]))
+    run, _ = batch.decoder.steps[2]
+    with Waits() as waits:
+        run()
+    assert waits.count > 50 and not waits.found
 
 
 def test_a_cpu_has_none(tiny_llama_dir: Path) -> None:

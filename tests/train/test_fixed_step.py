@@ -23,6 +23,7 @@ from mark.train.compiling import wants_fixed_steps
 from mark.train.fixed_step import FixedStep
 from mark.train.hardware import training_device
 from mark.train.loss import answer_loss, find_body
+from tests.models.recording import Waits
 from tests.train.small import make_inputs, settings
 from tests.train.test_packing import SIZES, questions, row
 
@@ -130,6 +131,19 @@ def test_micro_batches_add_up_until_gradients_are_dropped() -> None:
         torch.testing.assert_close(sum(parts), loss)
         for name, gradient in gradients(step.model).items():  # drops them, as the trainer does
             torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", sorted(_PLAIN))
+def test_nothing_in_a_step_waits_for_a_value(family: str) -> None:
+    step = FixedStep(tuned_model(family), rows=6, bf16=True, backend=None)
+    batch = BucketCollator(0)(questions())
+    step(batch, 1)
+    with Waits() as waits:
+        next(iter(step.shapes.values())).run()
+    assert waits.count > 100 and not waits.found
+    with Waits() as waits:  # as the plain way does
+        answer_loss(step.model, step.body, batch)
+    assert {"index.Tensor", "_local_scalar_dense.default"} <= set(waits.found)
 
 
 def test_more_shapes_than_expected_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
