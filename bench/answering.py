@@ -9,9 +9,12 @@ not. Two kinds of questions: each with the passages that training shows, and fiv
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bench.carried import QUESTIONS as GPU_QUESTIONS
+from bench.carried import Carried
 from bench.project import Project
 from bench.rows import Pair, Row, alternate, compared, show, unmeasured
 
@@ -22,9 +25,11 @@ NAMES = (
     "answering: five questions to a list of passages, against one by one",
     "answering: own passages, against batches sorted by length",
     "answering: GPU, 500 questions against one by one",
+    "answering: GPU, 500 questions against our engine without CUDA graphs",
 )
 ONE_BY_ONE, BATCHES = "transformers' generate, one by one", "transformers' generate, batches sorted by length"
-QUESTIONS = 40
+OURS = "our engine without CUDA graphs"
+QUESTIONS = 40  # on a GPU: of the 500, those that are also asked one by one
 BATCH = 32
 TOKENS = 24  # of an answer at most
 ROUNDS = 2
@@ -32,8 +37,15 @@ SEED = 5
 
 
 def rows() -> Iterator[Row]:
-    """The rows of this machine."""
+    """The rows of this machine; on one with a GPU those of the CPU say so."""
+    import torch
+
     bench = _Bench()
+    if torch.cuda.is_available():
+        for name, peer, bar in ((NAMES[0], ONE_BY_ONE, 5.0), (NAMES[1], BATCHES, 1.5)):
+            yield unmeasured(name, "answers/s", peer, bar, "of a CPU")
+        yield from _gpu_rows(bench)
+        return
     cases = (
         (NAMES[0], bench.requests(shared=True), 1, 5.0),
         (NAMES[1], bench.requests(shared=False), QUESTIONS, 1.5),
@@ -44,6 +56,36 @@ def rows() -> Iterator[Row]:
         note = bench.agreement()
         yield compared(name, speed, "answers/s", ONE_BY_ONE if size == 1 else BATCHES, bar, note)
     yield unmeasured(NAMES[2], "answers/s", ONE_BY_ONE, 20.0, "no GPU here")
+    yield unmeasured(NAMES[3], "answers/s", OURS, None, "no GPU here")
+
+
+def _gpu_rows(bench: _Bench) -> Iterator[Row]:
+    """All questions by the engine; some of them one by one, since all would take minutes."""
+    asked = bench.carried.requests()
+    few = asked[:QUESTIONS]
+    started = time.perf_counter()
+    bench.engine.generate(asked, None)
+    warm_up = time.perf_counter() - started
+    seconds = alternate(bench.ours(asked), bench.theirs(few, 1), ROUNDS)
+    speed = Pair(tuple(len(asked) / s for s in seconds.ours), tuple(len(few) / s for s in seconds.peer))
+    texts = bench.our_texts[: len(few)]
+    same = sum(ours == theirs for ours, theirs in zip(texts, bench.their_texts, strict=True))
+    note = (
+        f"{len(few)} of {GPU_QUESTIONS} one by one, {same} the same text; the first time, with recording, "
+        f"took {warm_up:.1f} s; {bench.carried.note or 'the base itself'}"
+    )
+    yield compared(NAMES[2], speed, "answers/s", ONE_BY_ONE, 20.0, note)
+    recording, decoder = bench.ours(asked), bench.engine.decoder
+
+    def plain() -> None:
+        bench.engine.decoder = None
+        recording()
+        bench.engine.decoder = decoder
+
+    seconds = alternate(recording, plain, ROUNDS)
+    speed = Pair(*(tuple(len(asked) / s for s in taken) for taken in (seconds.ours, seconds.peer)))
+    note = "" if decoder is not None else "MARK_DECODE_GRAPHS=0: both are without"
+    yield compared(NAMES[3], speed, "answers/s", OURS, None, note)
 
 
 class _Bench:
@@ -54,11 +96,11 @@ class _Bench:
         from mark.models.loading import load_base, preferred_dtype
         from mark.train.hardware import training_device
 
-        self.project = Project()
-        device = training_device()
-        self.model, self.tokenizer = load_base(self.project.base, preferred_dtype(device), device)
+        self.carried, self.project = Carried(), Project()
+        base, device = self.carried.base, training_device()
+        self.model, self.tokenizer = load_base(base, preferred_dtype(device), device)
         self.engine = Engine(self.model, self.tokenizer, 768, TOKENS, BATCH)
-        self.plain, _ = load_base(self.project.base, preferred_dtype(device), device)
+        self.plain, _ = load_base(base, preferred_dtype(device), device)
 
     def requests(self, shared: bool) -> list[Request]:
         """Questions with the passages that training shows, or in fives with those of the first of them."""

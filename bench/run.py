@@ -1,7 +1,8 @@
 """All comparisons that this machine can make: `python -m bench.run [MODULE ...]`, or `make bench`.
 
 Writes bench/results.json, a list of rows, and bench/results.svg, the ratios against their bars. A row that
-was not measured says why. With module names, only their rows are measured anew; the others stay.
+was not measured says why. With module names, only their rows are measured anew; the others stay, and so do
+rows that another machine measured and this one cannot (each names its device).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Row, line
+from bench.rows import Row, device, line
 from mark.errors import MarkError
 from mark.files import write_json
 
@@ -38,13 +39,21 @@ def main(asked: Sequence[str]) -> int:
         except MarkError as fault:
             sys.stderr.write(f"{name}: {fault}\n")
             return fault.exit_code
+        older = {row["name"]: row for row in found if row["ours"] is not None}
         order = {module: place for place, module in enumerate(MODULES)}
         found = sorted(
-            [*kept, *(row.as_json() for row in made)], key=lambda row: order[row["name"].split(":")[0]]
+            [*kept, *(_newer(row, older) for row in made)], key=lambda row: order[row["name"].split(":")[0]]
         )
         write_json(RESULTS, found)
     draw(found)
     return 0
+
+
+def _newer(row: Row, older: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A row as it is kept: what this machine cannot measure stays as another has measured it."""
+    before = older.get(row.name)
+    elsewhere = row.ours is None and before is not None and before["device"] != device()
+    return before if before is not None and elsewhere else row.as_json()
 
 
 def _measured(name: str) -> list[Row]:
@@ -61,7 +70,11 @@ def _measured(name: str) -> list[Row]:
 
 def draw(found: Sequence[dict[str, Any]]) -> None:
     """The measured ratios as bars on a logarithmic scale, each with its bar to reach."""
-    import vl_convert
+    try:
+        import vl_convert
+    except ImportError:
+        sys.stderr.write(f"{PLOT} was not drawn: vl-convert-python is not installed (make extras)\n")
+        return
 
     rows = [row for row in found if row["ratio"] is not None]
     y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 420}}

@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bench import gpu_training
+from bench.carried import Carried
 from bench.project import Project
 from bench.rows import Pair, Row, alternate, compared, show, unmeasured, versions
 from bench.rows import device as device_name
@@ -26,9 +28,8 @@ if TYPE_CHECKING:
 SEPARATE = "training: examples as they are"
 SHARED = "training: five questions to one list of passages"
 FLOOR = "training: a step's time over the time of its products alone"
-GPU_8, GPU_BEST, GPU_64 = (f"training: GPU, {what}" for what in ("batch 8", "best batch of TRL", "batch 64"))
-NAMES = (SEPARATE, SHARED, FLOOR, GPU_8, GPU_BEST, GPU_64)
-BARS = {SEPARATE: 3.0, SHARED: 8.0, GPU_8: 10.0, GPU_BEST: 4.0}
+NAMES = (SEPARATE, SHARED, FLOOR, *gpu_training.NAMES)
+BARS = {SEPARATE: 3.0, SHARED: 8.0}
 PEER = "TRL's SFTTrainer, its defaults (bf16, gradient checkpointing)"
 EXAMPLES = 10  # a step
 CONTEXT_TOKENS = 320
@@ -38,7 +39,14 @@ PROJECT = Project()
 
 
 def rows() -> Iterator[Row]:
-    """The rows of this machine."""
+    """The rows of this machine; on one with a GPU those of the CPU say so."""
+    import torch
+
+    if torch.cuda.is_available():
+        for name in (SEPARATE, SHARED, FLOOR):
+            yield unmeasured(name, "times" if name == FLOOR else "tokens/s", PEER, BARS.get(name), "of a CPU")
+        yield from gpu_training.rows(Carried())
+        return
     for name, examples in ((SEPARATE, _separate), (SHARED, _shared)):
         picked, note = examples()
         tokens = sum(len(row["input_ids"]) for row in picked)
@@ -47,8 +55,7 @@ def rows() -> Iterator[Row]:
         yield compared(name, speed, "tokens/s", PEER, BARS[name], note)
         if name == SEPARATE:
             yield _over_floor(picked, seconds.ours)
-    for name in (GPU_8, GPU_BEST, GPU_64):
-        yield unmeasured(name, "tokens/s", PEER, BARS.get(name), "no GPU path beyond padded rows yet")
+    yield from gpu_training.missing()
 
 
 def operations(segments: Segments, config: Any, rank: int, answer_tokens: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from mark.answering.decoding import BatchState, Prefix, batch_state, is_recurrent
 from mark.answering.refusal import is_refusal
+from mark.answering.static_cache import StaticBatch, static_decoder
 from mark.models.packed_attention import attention_fits, use_packed_attention, uses_packed_attention
 from mark.prompting import REFUSAL, Passage, Prompt, answer_ids, build_prompt
 
@@ -61,7 +62,8 @@ class Engine:
         tokenizer: Its tokenizer, pad and EOS ids set.
         max_seq_length: Tokens of prompt and answer together.
         max_new_tokens: Of an answer, the end token included.
-        batch_size: Requests of full length answered together; of short ones up to 4 times as many.
+        batch_size: Requests of full length answered together; of short ones up to 4 times as many, but where
+            tokens are written in recorded steps (`mark.answering.static_cache`).
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         self.batch_size = batch_size
         if torch.device(model.device).type == "cpu" and attention_fits(model, max_seq_length):
             use_packed_attention(model)  # on a GPU a few large launches are faster
+        self.decoder = static_decoder(model, max_seq_length, batch_size)
         self.eos_id = int(tokenizer.eos_token_id)
         self.refusal_ids = answer_ids(tokenizer, REFUSAL)[:-1]
         self.barred_ids = sorted({self.eos_id, *first_ids(tokenizer, REFUSAL)})
@@ -127,7 +130,8 @@ class Engine:
         while order:
             longest_left = max(lengths[i] for i in order[: self.batch_size * _MAX_SHORT])
             fitting = self.prompt_tokens // max(1, longest_left)
-            size = self.batch_size * min(max(fitting, 1), _MAX_SHORT)
+            most = _MAX_SHORT if self.decoder is None else 1  # its buffers have room for full length
+            size = self.batch_size * min(max(fitting, 1), most)
             yield order[:size]
             order = order[size:]
 
@@ -143,7 +147,7 @@ class Engine:
 
     def _answer_batch(self, prompts: list[Prompt], prefix: Prefix | None) -> list[Generation]:
         pad_id = self.tokenizer.pad_token_id
-        state = batch_state(self.model, self.eos_id if pad_id is None else int(pad_id), prefix)
+        state = self._state(self.eos_id if pad_id is None else int(pad_id), prefix)
         first = state.start([p.ids for p in prompts])
         refusal_logprob, refuses = self._probe_refusal(state, first)
         unbarred = first.log_softmax(dim=-1)
@@ -157,6 +161,11 @@ class Engine:
             generation_of(text, logprobs[i], float(refusal_logprob[i]), bool(refuses[i]), prompts[i].passages)
             for i, text in enumerate(texts)
         ]
+
+    def _state(self, pad_id: int, prefix: Prefix | None) -> BatchState:
+        if self.decoder is None:
+            return batch_state(self.model, pad_id, prefix)
+        return StaticBatch(self.model, pad_id, prefix, self.decoder)
 
     def _probe_refusal(self, state: BatchState, first: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability of the refusal [B], and whether greedy decoding writes all of it [B]."""

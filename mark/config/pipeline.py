@@ -244,6 +244,9 @@ class Lora(Section):
     target_modules: Literal["auto"] | list[str]  # auto: by architecture, see mark/models/targets.py
 
 
+_OFF = (("quantization", "none"), ("compile", "auto"))
+
+
 class Train(Section):
     dry_run: bool  # true: plan only
     epochs: float = Field(ge=0)  # 0: no training
@@ -259,7 +262,8 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
     length_grouping: bool
     packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
-    # Of the frozen base; nf4 = 4 bits (QLoRA), needs CUDA. Entries that were trained without lack the key.
+    # Entries that were trained without the next two lack the keys. nf4 is 4 bits (QLoRA) and needs CUDA.
+    compile: Literal["auto", "on", "off"] = "auto"  # steps compiled in fixed shapes; auto = on CUDA
     quantization: Literal["none", "nf4"] = "none"
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora
@@ -268,7 +272,7 @@ class Train(Section):
     def _without_what_is_off(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Records, and hashes of them, are those from before the key was there."""
         values: dict[str, Any] = plain(self)
-        return {k: v for k, v in values.items() if (k, v) != ("quantization", "none")}
+        return {k: v for k, v in values.items() if (k, v) not in _OFF}
 
 
 class Eval(Section):

@@ -112,6 +112,7 @@ class Arms:
                 "warmup_ratio": self.settings.warmup_ratio,
                 "weight_decay": self.settings.weight_decay,
                 "max_grad_norm": self.settings.max_grad_norm,
+                "compile": "off",  # the arms that it is compared with are not
             }
         )
         size, accumulation = self.settings.batch_size, self.settings.gradient_accumulation_steps

@@ -47,7 +47,9 @@ class Meter:
 
 def batch_tokens(batch: Mapping[str, Any]) -> int:
     """Tokens of all rows of a batch: padding not counted, shared beginnings once a row."""
-    return batch["segments"].tokens if "segments" in batch else int(batch["attention_mask"].sum())
+    if "segments" in batch:
+        return int(batch["segments"].tokens)
+    return int(batch["tokens"] if "tokens" in batch else batch["attention_mask"].sum())
 
 
 class FlowCallback(TrainerCallback):  # type: ignore[misc]

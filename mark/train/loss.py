@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,14 +37,14 @@ def answer_loss(model: nn.Module, body: nn.Module, batch: dict[str, Any]) -> tup
         }
     targets = batch["labels"][:, 1:]  # [rows, tokens - 1]; position i predicts token i + 1
     keep = targets != IGNORED
-    with only_positions(body, keep):
+    with only_positions(body, lambda hidden: hidden[:, :-1][keep]):
         logits = model(**inputs, use_cache=False).logits  # [1, answer tokens, vocabulary]
     loss = nn.functional.cross_entropy(logits[0].float(), targets[keep], reduction="sum")
     return loss, int(keep.sum())
 
 
 @contextmanager
-def only_positions(body: nn.Module, keep: Tensor) -> Iterator[None]:
+def only_positions(body: nn.Module, pick: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let `body` return only some positions, so that whatever follows it (the head) sees no others.
 
     A hook rather than a second forward pass of our own: the model is still called through all its
@@ -52,11 +52,11 @@ def only_positions(body: nn.Module, keep: Tensor) -> Iterator[None]:
 
     Args:
         body: Returns an output whose `last_hidden_state` is [rows, tokens, width].
-        keep: bool [rows, tokens - 1].
+        pick: Takes the positions [kept, width] out of [rows, tokens, width].
     """
 
     def select(_module: nn.Module, _args: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[:, :-1][keep].unsqueeze(0)
+        output.last_hidden_state = pick(output.last_hidden_state).unsqueeze(0)
         return output
 
     handle = body.register_forward_hook(select)

@@ -16,12 +16,14 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from mark.config import Train
 from mark.models.storage import is_sharded
+from mark.train.buckets import BucketCollator
 from mark.train.callbacks import FlowCallback, Meter
 from mark.train.checkpoints import mark_complete
 from mark.train.collator import Collator
 from mark.train.data import lengths
+from mark.train.fixed_step import FixedStep
 from mark.train.loss import answer_loss, find_body
-from mark.train.processes import processes, rank
+from mark.train.processes import processes, rank, wants_shards
 from mark.train.sampler import EpochSampler
 from mark.train.shares import IDLE, RowsAndIdle, ShareSampler
 from mark.train.together import summed
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 _CURVE_POINTS = 500
+_GPU_LOG_STEPS = 10  # at least, between two log lines: each makes the GPU wait for this process
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def training_arguments(
         bf16: Matrix products in bfloat16.
         device: Where it runs.
     """
+    on_cuda = device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=schedule.micro_batch,
@@ -104,7 +108,7 @@ def training_arguments(
         warmup_steps=math.ceil(settings.warmup_ratio * schedule.steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
+        optim="adamw_torch_fused" if on_cuda and not wants_shards() else "adamw_torch",
         bf16=bf16,
         use_cpu=device.type == "cpu",
         seed=seed,
@@ -116,10 +120,11 @@ def training_arguments(
         save_total_limit=2,  # the best and the newest
         metric_for_best_model="eval_loss",
         greater_is_better=False,
-        logging_steps=max(1, schedule.steps // _CURVE_POINTS),
+        logging_steps=max(_GPU_LOG_STEPS if on_cuda else 1, schedule.steps // _CURVE_POINTS),
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=on_cuda,
+        accelerator_config={"non_blocking": on_cuda},  # copies do not wait for the step before
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to="none",
@@ -170,6 +175,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.body = find_body(model)
         self.meter = Meter()
         self.order = order
+        self.fixed = (
+            FixedStep(model, arguments.per_device_train_batch_size, arguments.bf16)
+            if isinstance(collator, BucketCollator)
+            else None
+        )
         self.remove_callback(PrinterCallback)
         self.add_callback(FlowCallback(self.order, arguments.learning_rate))
 
@@ -182,6 +192,17 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             return super().get_train_dataloader()  # type: ignore[no-any-return]
         share = ShareSampler(self.order, self.args.per_device_train_batch_size, rank(), processes())
         return self._loader(self.train_dataset, share)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Gradients of a micro-batch; compiled and recorded where its shapes repeat, see `FixedStep`."""
+        if self.fixed is None:
+            return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-any-return]
+        assert num_items_in_batch is not None
+        model.train()
+        self.meter.count(inputs)
+        return self.fixed(inputs, num_items_in_batch)
 
     def compute_loss(
         self,

@@ -18,9 +18,12 @@ from mark.models.source_file import storage_in
 from mark.models.storage import Storage
 from mark.records import Example
 from mark.train.adapter import build_model
+from mark.train.buckets import BucketCollator
 from mark.train.callbacks import batch_tokens
 from mark.train.collator import AnswerCollator, Collator
+from mark.train.compiling import wants_fixed_steps
 from mark.train.data import encode, lengths
+from mark.train.fixed_step import FixedStep
 from mark.train.hardware import Peak, free_memory_bytes, peak_memory, training_device, wants_bf16
 from mark.train.inputs import TrainInputs
 from mark.train.lora_path import use_one_operation
@@ -115,8 +118,10 @@ def prepare(
     """Let a model compute what its training needs and no more; returns what makes its batches.
 
     Rows are laid end to end on a CPU, where time follows the tokens. A GPU, which would wait for many small
-    launches, and models with other attention get padded rows.
+    launches, gets rows padded to a few lengths and compiled steps; models with other attention padded rows.
     """
+    if wants_fixed_steps(model, settings, device):  # the compiler makes one operation of peft's own layer
+        return BucketCollator(int(tokenizer.pad_token_id or 0))
     use_one_operation(model)
     plain = settings.packing == "auto" and not settings.lora.lora_dropout  # branches would share its draws
     if plain and device.type == "cpu" and attention_fits(model, settings.max_seq_length):
@@ -201,7 +206,21 @@ def typical_timing(work: Workload, schedule: Schedule, one_row: Timing) -> Timin
     start = max(0, (len(by_size) - schedule.micro_batch) // 2)
     rows = by_size[start : start + schedule.micro_batch]
     micro_step(work, rows)
-    return micro_step(work, rows)
+    eager = micro_step(work, rows)
+    return _fixed_timing(work, rows, eager) if isinstance(work.collator, BucketCollator) else eager
+
+
+def _fixed_timing(work: Workload, rows: list[int], eager: Timing) -> Timing:
+    """The same micro-step, compiled; validation stays as it is."""
+    step = FixedStep(work.model, len(rows), work.bf16)
+    batch = work.collator([work.train_rows[row] for row in rows])
+    step(batch, 1)
+    _synchronize(work.device)
+    started = time.monotonic()
+    step(batch, 1)
+    _synchronize(work.device)
+    work.model.zero_grad(set_to_none=True)
+    return replace(eager, total_s=time.monotonic() - started)
 
 
 def run_tokens(

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench.gpu_training import FLOOR, NAMES, idle_share, missing
 from bench.rows import Pair, alone, alternate, compared, limited, line, unmeasured
-from bench.run import MODULES, main
+from bench.run import MODULES, _newer, main
 from bench.training import operations
 from mark.models.packing import Segments
 
@@ -74,6 +75,30 @@ def test_every_module_names_its_rows(name: str) -> None:
     assert len(module.NAMES) == len(set(module.NAMES)) > 0
     assert all(row.startswith(f"{name}: ") for row in module.NAMES)
     assert callable(module.rows)
+
+
+def test_idle_time_is_counted_between_the_first_kernel_and_the_last() -> None:
+    spans = [(30.0, 40.0, "b"), (0.0, 10.0, "a"), (5.0, 20.0, "a")]  # two overlap; nothing runs from 20 to 30
+    idle, note = idle_share(spans)
+    assert idle == pytest.approx(0.25)
+    assert note == "of what runs: a 71%, b 29%"
+
+
+def test_a_row_of_another_machine_stays_where_this_one_cannot_measure_it() -> None:
+    measured = compared("x: y", Pair((2.0,), (1.0,)), "tokens/s", "peer", 1.5).as_json()
+    cannot = unmeasured("x: y", "tokens/s", "peer", 1.5, "no GPU here")
+    assert _newer(cannot, {"x: y": measured | {"device": "a GPU"}})["device"] == "a GPU"
+    assert _newer(cannot, {"x: y": measured})["ours"] is None  # measured here once, and no more
+    assert _newer(cannot, {}) == cannot.as_json()
+    again = compared("x: y", Pair((4.0,), (1.0,)), "tokens/s", "peer", 1.5)
+    assert _newer(again, {"x: y": measured | {"device": "a GPU"}})["ours"] == 4.0
+
+
+def test_without_a_gpu_every_gpu_row_says_so() -> None:
+    found = list(missing())
+    assert [row.name for row in found] == list(NAMES)
+    assert all(row.ours is None and row.note == "not measured: no GPU here" for row in found)
+    assert next(row.bar for row in found if row.name == FLOOR) == 250_000.0
 
 
 def test_an_unknown_module_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
