@@ -8,6 +8,7 @@ not. Two kinds of questions: each with the passages that training shows, and fiv
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,6 +100,7 @@ class _Bench:
         self.carried, self.project = Carried(), Project()
         base, device = self.carried.base, training_device()
         self.model, self.tokenizer = load_base(base, preferred_dtype(device), device)
+        os.environ.setdefault("MARK_DECODE_GRAPHS", "1")  # off by default until it was measured
         self.engine = Engine(self.model, self.tokenizer, 768, TOKENS, BATCH)
         self.plain, _ = load_base(base, preferred_dtype(device), device)
 

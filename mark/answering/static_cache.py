@@ -22,7 +22,7 @@ from mark.models.packed_attention import attention_fits
 from mark.models.storage import is_placed
 
 log = logging.getLogger(__name__)
-_SWITCH = "MARK_DECODE_GRAPHS"  # 0: tokens are written as on a CPU
+_SWITCH = "MARK_DECODE_GRAPHS"  # 1: recorded steps on CUDA; they have not run on a GPU yet
 
 
 def static_decoder(model: Any, slots: int, rows: int) -> StaticDecoder | None:
@@ -35,16 +35,11 @@ def static_decoder(model: Any, slots: int, rows: int) -> StaticDecoder | None:
         slots: Tokens of a prompt and its answer at most.
         rows: Answers written together at most.
     """
-    fits = attention_fits(model, slots) and model.config._attn_implementation == "sdpa"
-    if (
-        torch.device(model.device).type != "cuda"
-        or not fits
-        or is_placed(model)
-        or hasattr(model, "peft_config")
-    ):
+    if os.environ.get(_SWITCH) != "1" or torch.device(model.device).type != "cuda":
         return None
-    if os.environ.get(_SWITCH) == "0":
-        log.info("%s=0: answers are written without CUDA graphs", _SWITCH)
+    fits = attention_fits(model, slots) and model.config._attn_implementation == "sdpa"
+    if not fits or is_placed(model) or hasattr(model, "peft_config"):
+        log.info("%s=1: this model's answers are written without CUDA graphs", _SWITCH)
         return None
     return StaticDecoder(model, slots, rows)
 

@@ -244,7 +244,7 @@ class Lora(Section):
     target_modules: Literal["auto"] | list[str]  # auto: by architecture, see mark/models/targets.py
 
 
-_OFF = (("quantization", "none"), ("compile", "auto"))
+_OFF = (("quantization", "none"), ("compile", "off"))
 
 
 class Train(Section):
@@ -263,7 +263,7 @@ class Train(Section):
     length_grouping: bool
     packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
     # Entries that were trained without the next two lack the keys. nf4 is 4 bits (QLoRA) and needs CUDA.
-    compile: Literal["auto", "on", "off"] = "auto"  # steps compiled in fixed shapes; auto = on CUDA
+    compile: Literal["auto", "on", "off"] = "off"  # steps compiled in fixed shapes; auto = on CUDA
     quantization: Literal["none", "nf4"] = "none"
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora

@@ -104,7 +104,7 @@ def test_recorded_answers_are_the_same_on_a_gpu(
     for _ in range(2):
         same(ours.generate(ASKED, None), expected, close=1e-3)
     model, _ = load_base(tiny_llama_dir, device="cuda")
+    assert static_decoder(model, LENGTH, 2) is None
+    monkeypatch.setenv("MARK_DECODE_GRAPHS", "1")
     assert static_decoder(model, LENGTH, 2) is not None
     assert static_decoder(with_adapter(model), LENGTH, 2) is None
-    monkeypatch.setenv("MARK_DECODE_GRAPHS", "0")
-    assert static_decoder(model, LENGTH, 2) is None

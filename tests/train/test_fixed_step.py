@@ -160,18 +160,20 @@ def test_more_shapes_than_expected_are_an_error(monkeypatch: pytest.MonkeyPatch)
 def test_the_setting(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     model = tuned_model()
     assert not wants_fixed_steps(model, settings(), CPU)
+    assert not wants_fixed_steps(model, settings(compile="auto"), CPU)
     assert "compile" not in settings().model_dump()  # records are those from before the key was there
-    assert settings(compile="off").model_dump()["compile"] == "off"
+    assert settings(compile="auto").model_dump()["compile"] == "auto"
     with pytest.raises(ConfigError, match=r"train.compile: on found, but this machine shows no CUDA GPU"):
         wants_fixed_steps(model, settings(compile="on"), CPU)
 
     cuda = torch.device("cuda", 0)  # what is said of one that is not there
     monkeypatch.setattr("mark.train.compiling.find_spec", lambda _: object())
     monkeypatch.setattr("mark.train.compiling.shutil.which", lambda name: f"/usr/bin/{name}")
-    assert wants_fixed_steps(model, settings(), cuda)
+    assert wants_fixed_steps(model, settings(compile="auto"), cuda)
+    assert not wants_fixed_steps(model, settings(), cuda)
     assert not wants_fixed_steps(model, settings(compile="off"), cuda)
     with caplog.at_level("INFO"):
-        assert not wants_fixed_steps(model, settings(lora={"lora_dropout": 0.1}), cuda)
+        assert not wants_fixed_steps(model, settings(compile="auto", lora={"lora_dropout": 0.1}), cuda)
     assert "train.lora.lora_dropout is not 0" in caplog.text
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="several processes"):
