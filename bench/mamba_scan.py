@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.rows import Row, alternate, compared, limited, show, unmeasured
-from mark.models.scan import selective_scan, transformers_scan
+from mark.models.scan import install, installed, selective_scan, transformers_scan
 from mark.models.scan.native import backend
 
 WIDTH, STATES = 768, 16
@@ -78,9 +78,23 @@ def _gpu_rows() -> Iterator[Row]:
 
 
 def layer(
-    scan: Callable[..., Any], tokens: int, batch: int = 1, device: str = "cpu", use_mambapy: bool = False
+    scan: Callable[..., Any],
+    tokens: int,
+    batch: int = 1,
+    device: str = "cpu",
+    use_mambapy: bool = False,
+    bf16: bool = False,
 ) -> Callable[[], None]:
-    """One forward and backward pass of a layer that uses `scan`; float32, seeded."""
+    """One forward and backward pass of a layer that uses `scan`; float32, seeded.
+
+    Args:
+        scan: Ours or transformers'.
+        tokens: Of a row.
+        batch: Rows.
+        device: Where.
+        use_mambapy: transformers' scan goes through mambapy.
+        bf16: Products in bfloat16, as training has them where the hardware multiplies it natively.
+    """
     from transformers import MambaConfig
 
     theirs = importlib.import_module("transformers.models.mamba.modeling_mamba")
@@ -94,7 +108,9 @@ def layer(
         mixer.zero_grad()
         hidden.grad = None
         with _swapped(theirs, scan):
-            mixer(hidden).backward(slope)
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                out = mixer(hidden)
+            out.backward(slope.to(out.dtype))
         if device != "cpu":
             torch.cuda.synchronize()
 
@@ -130,17 +146,23 @@ def alone(scan: Callable[..., Any], **options: bool) -> Callable[[], None]:
 
 @contextmanager
 def _swapped(theirs: Any, scan: Callable[..., Any]) -> Iterator[None]:
-    """The module with `scan` in use; mamba-ssm's kernel for the whole layer would pass our scan by."""
-    names = ["mamba_selective_scan", *(["mamba_inner_fn"] if scan is selective_scan else [])]
-    before = {name: getattr(theirs, name) for name in names}
-    theirs.mamba_selective_scan = scan
-    if scan is selective_scan:
-        theirs.mamba_inner_fn = lambda *_args, **_kwargs: None
+    """The module with `scan` in use, ours as `install` puts it there.
+
+    Beside mamba-ssm, whose kernel for the whole layer would pass our scan by, nothing but the scan is ours.
+    """
+    holders = {name: theirs for name in ("mamba_selective_scan", "mamba_inner_fn", "causal_conv1d_fn")}
+    holders["forward"] = theirs.MambaMixer
+    before = {name: getattr(holder, name) for name, holder in holders.items()}
+    if scan is not selective_scan:
+        assert not installed()
+        theirs.mamba_selective_scan = scan
+    elif not install():
+        theirs.mamba_selective_scan, theirs.mamba_inner_fn = scan, lambda *_args, **_kwargs: None
     try:
         yield
     finally:
         for name, one in before.items():
-            setattr(theirs, name, one)
+            setattr(holders[name], name, one)
 
 
 def _not(number: int, why: str) -> Row:
