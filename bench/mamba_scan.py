@@ -1,9 +1,9 @@
 """One Mamba layer forward and backward, our scan against the others: `python -m bench.mamba_scan`.
 
-The layer is transformers' own `MambaMixer` of Mamba-130M's size in training mode, with all that `install` puts
-in place, so that its projections, which are the same on both sides, count too: in float32 they are nine tenths of
-our time, which bounds the ratio to mambapy. One row has the products in bfloat16, as training has them where the
-hardware multiplies it natively; one has the scan alone.
+The layer is transformers' own `MambaMixer` of Mamba-130M's size in training mode, with all that `install`
+puts in place, so that its projections, which are the same on both sides, count too: in float32 they are nine
+tenths of our time, which bounds the ratio to mambapy. One row has the products in bfloat16, as training has
+them where the hardware multiplies it natively; one has the scan alone.
 """
 
 from __future__ import annotations
