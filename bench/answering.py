@@ -154,7 +154,8 @@ class _Bench:
     def agreement(self) -> str:
         """How many of the last answers are the same text, for the note."""
         same = sum(ours == theirs for ours, theirs in zip(self.our_texts, self.their_texts, strict=True))
-        return f"{same} of {len(self.our_texts)} answers are the same text"
+        both = str(self.model.dtype).removeprefix("torch.")
+        return f"both in {both}; {same} of {len(self.our_texts)} answers are the same text"
 
 
 if __name__ == "__main__":

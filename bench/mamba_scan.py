@@ -1,8 +1,9 @@
 """One Mamba layer forward and backward, our scan against the others: `python -m bench.mamba_scan`.
 
-The layer is transformers' own `MambaMixer` of Mamba-130M's size in training mode, so that its projections and
-its convolution, which are the same on both sides, count too: with our scan they are five sixths of the
-layer's time, which bounds the ratio to mambapy. One row has the scan alone.
+The layer is transformers' own `MambaMixer` of Mamba-130M's size in training mode, with all that `install`
+puts in place, so that its projections, which are the same on both sides, count too: in float32 they are nine
+tenths of our time, which bounds the ratio to mambapy. One row has the products in bfloat16, as training has
+them where the hardware multiplies it natively; one has the scan alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from bench.rows import Row, alternate, compared, limited, show, unmeasured
-from mark.models.scan import selective_scan, transformers_scan
+from mark.models.loading import preferred_dtype
+from mark.models.scan import install, installed, selective_scan, transformers_scan
 from mark.models.scan.native import backend
 
 WIDTH, STATES = 768, 16
@@ -26,25 +28,27 @@ GPU_ROWS = 4
 NAMES = (
     "mamba_scan: layer, 512 tokens, torch loop",
     "mamba_scan: layer, 512 tokens, mambapy",
+    "mamba_scan: layer, 512 tokens, bfloat16 products, mambapy",
     "mamba_scan: layer, 2,048 over 512 tokens",
     "mamba_scan: scan alone, 512 tokens, mambapy",
     "mamba_scan: GPU layer, 4 x 512 tokens, torch loop",
     "mamba_scan: GPU layer, 4 x 512 tokens, mamba-ssm",
 )
 _LIMIT = 4.6
-_BARS = (150.0, 8.0, _LIMIT, None, 30.0, 1 / 1.5)
+_BARS = (150.0, 8.0, None, _LIMIT, None, 30.0, 1 / 1.5)
 _ROUNDS = 9
 _SLOW_ROUNDS = 2  # the torch loop takes a quarter of a minute a call
 _PEERS = (
-    "transformers' torch loop", "transformers with mambapy", "a limit", "transformers with mambapy",
+    "transformers' torch loop", "transformers with mambapy", "transformers with mambapy", "a limit",
+    "transformers with mambapy",
     "transformers' torch loop", "mamba-ssm",
 )  # fmt: skip
 
 
 def rows() -> Iterator[Row]:
-    """On the CPU the first four, on a GPU the others."""
+    """On the CPU the first five, on a GPU the others."""
     if torch.cuda.is_available():
-        yield from (_not(number, "a CPU's row, and a GPU is in use") for number in range(4))
+        yield from (_not(number, "a CPU's row, and a GPU is in use") for number in range(5))
         yield from _gpu_rows()
         return
     note = "" if backend() is not None else "without a C++ compiler: the PyTorch scan"
@@ -52,10 +56,16 @@ def rows() -> Iterator[Row]:
     peer = layer(transformers_scan(), SHORT)
     yield compared(NAMES[0], alternate(ours, peer, _SLOW_ROUNDS), "s", _PEERS[0], _BARS[0], note)
     yield _against_mambapy(1, ours, layer(transformers_scan(), SHORT, use_mambapy=True), note)
+    if preferred_dtype("cpu") == torch.bfloat16:
+        low = layer(transformers_scan(), SHORT, use_mambapy=True, bf16=True)
+        low_note = ", ".join(filter(None, ["both under bfloat16 autocast, as training has it here", note]))
+        yield _against_mambapy(2, layer(selective_scan, SHORT, bf16=True), low, low_note)
+    else:
+        yield _not(2, "this CPU does not multiply bfloat16 natively")
     pair = alternate(layer(selective_scan, LONG), ours, _ROUNDS)
-    yield limited(NAMES[2], pair.ratios(more_is_better=True), "times", _LIMIT, note)
-    yield _against_mambapy(3, alone(selective_scan), alone(transformers_scan(), use_mambapy=True), note)
-    yield from (_not(number, "no GPU") for number in (4, 5))
+    yield limited(NAMES[3], pair.ratios(more_is_better=True), "times", _LIMIT, note)
+    yield _against_mambapy(4, alone(selective_scan), alone(transformers_scan(), use_mambapy=True), note)
+    yield from (_not(number, "no GPU") for number in (5, 6))
 
 
 def _against_mambapy(number: int, ours: Callable[[], None], peer: Callable[[], None], note: str) -> Row:
@@ -68,19 +78,33 @@ def _gpu_rows() -> Iterator[Row]:
     ours = layer(selective_scan, SHORT, GPU_ROWS, "cuda")
     with_package = importlib.util.find_spec("mamba_ssm") is not None
     if with_package:
-        yield _not(4, "transformers has mamba-ssm's scan in the place of its loop")
+        yield _not(5, "transformers has mamba-ssm's scan in the place of its loop")
         peer = layer(transformers_scan(), SHORT, GPU_ROWS, "cuda")
-        yield compared(NAMES[5], alternate(ours, peer, _ROUNDS), "s", _PEERS[5], _BARS[5])
+        yield compared(NAMES[6], alternate(ours, peer, _ROUNDS), "s", _PEERS[6], _BARS[6])
         return
     peer = layer(transformers_scan(), SHORT, GPU_ROWS, "cuda")
-    yield compared(NAMES[4], alternate(ours, peer, _SLOW_ROUNDS), "s", _PEERS[4], _BARS[4])
-    yield _not(5, "mamba-ssm is not installed")
+    yield compared(NAMES[5], alternate(ours, peer, _SLOW_ROUNDS), "s", _PEERS[5], _BARS[5])
+    yield _not(6, "mamba-ssm is not installed")
 
 
 def layer(
-    scan: Callable[..., Any], tokens: int, batch: int = 1, device: str = "cpu", use_mambapy: bool = False
+    scan: Callable[..., Any],
+    tokens: int,
+    batch: int = 1,
+    device: str = "cpu",
+    use_mambapy: bool = False,
+    bf16: bool = False,
 ) -> Callable[[], None]:
-    """One forward and backward pass of a layer that uses `scan`; float32, seeded."""
+    """One forward and backward pass of a layer that uses `scan`; float32, seeded.
+
+    Args:
+        scan: Ours or transformers'.
+        tokens: Of a row.
+        batch: Rows.
+        device: Where.
+        use_mambapy: transformers' scan goes through mambapy.
+        bf16: Products in bfloat16, as training has them where the hardware multiplies it natively.
+    """
     from transformers import MambaConfig
 
     theirs = importlib.import_module("transformers.models.mamba.modeling_mamba")
@@ -94,7 +118,9 @@ def layer(
         mixer.zero_grad()
         hidden.grad = None
         with _swapped(theirs, scan):
-            mixer(hidden).backward(slope)
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                out = mixer(hidden)
+            out.backward(slope.to(out.dtype))
         if device != "cpu":
             torch.cuda.synchronize()
 
@@ -130,21 +156,27 @@ def alone(scan: Callable[..., Any], **options: bool) -> Callable[[], None]:
 
 @contextmanager
 def _swapped(theirs: Any, scan: Callable[..., Any]) -> Iterator[None]:
-    """The module with `scan` in use; mamba-ssm's kernel for the whole layer would pass our scan by."""
-    names = ["mamba_selective_scan", *(["mamba_inner_fn"] if scan is selective_scan else [])]
-    before = {name: getattr(theirs, name) for name in names}
-    theirs.mamba_selective_scan = scan
-    if scan is selective_scan:
-        theirs.mamba_inner_fn = lambda *_args, **_kwargs: None
+    """The module with `scan` in use, ours as `install` puts it there.
+
+    Beside mamba-ssm, whose kernel for the whole layer would pass our scan by, nothing but the scan is ours.
+    """
+    holders = {name: theirs for name in ("mamba_selective_scan", "mamba_inner_fn", "causal_conv1d_fn")}
+    holders["forward"] = theirs.MambaMixer
+    before = {name: getattr(holder, name) for name, holder in holders.items()}
+    if scan is not selective_scan:
+        assert not installed()
+        theirs.mamba_selective_scan = scan
+    elif not install():
+        theirs.mamba_selective_scan, theirs.mamba_inner_fn = scan, lambda *_args, **_kwargs: None
     try:
         yield
     finally:
         for name, one in before.items():
-            setattr(theirs, name, one)
+            setattr(holders[name], name, one)
 
 
 def _not(number: int, why: str) -> Row:
-    unit = "times" if number == 2 else "s"
+    unit = "times" if number == 3 else "s"
     return unmeasured(NAMES[number], unit, _PEERS[number], _BARS[number], why)
 
 

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from mark.models.packing import Segments
 
 NAME = "mark_packed"
+FEW = 16  # new tokens a row up to which keys and values are not copied for each query head
+BLOCK = 96  # queries of a segment that are read together in inference
 KEPT = 1024  # tokens that a segment sees up to which its weights are kept for the backward pass
 
 # Attention with causal masks and nothing else; each is compared with its own attention in the tests.
@@ -89,6 +92,8 @@ def packed_attention(  # noqa: PLR0913 - transformers' signature
     Returns:
         [1, tokens, H * R, D], and no weights.
     """
+    if segments is None and attention_mask is not None and _few(query):
+        return _by_key(query, key, value, attention_mask, scaling), None
     if segments is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -98,9 +103,36 @@ def packed_attention(  # noqa: PLR0913 - transformers' signature
         return found
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     lines = (part[0].transpose(0, 1) for part in (query, key, value))  # [tokens, heads, D]
+    attend: Any = _in_blocks if torch.is_inference_mode_enabled() else _Attention.apply
     with torch.autocast(query.device.type, enabled=False):
-        out: Tensor = _Attention.apply(*lines, scale, segments)  # type: ignore[no-untyped-call]
+        out: Tensor = attend(*lines, scale, segments)
     return out[None], None
+
+
+def _few(query: Tensor) -> bool:
+    """Whether a few new tokens follow many, as in decoding; in inference on a CPU."""
+    return query.shape[2] <= FEW and query.device.type == "cpu" and torch.is_inference_mode_enabled()
+
+
+def _by_key(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """PyTorch's attention with the query heads of a key head as rows of one: keys are read once, not copied.
+
+    Args:
+        query: [B, H * R, L, D].
+        key: [B, H, K, D].
+        value: As `key`.
+        mask: True where a token is seen, or what is added to the scores, [B, 1, L, K].
+        scaling: As for `packed_attention`.
+
+    Returns:
+        [B, L, H * R, D].
+    """
+    batch, heads, length, width = query.shape
+    rows = heads // key.shape[1]
+    lines = query.reshape(batch, heads // rows, rows * length, width)
+    seen = mask.expand(-1, -1, length, -1).repeat(1, 1, rows, 1)
+    out = scaled_dot_product_attention(lines, key, value, attn_mask=seen, scale=scaling)
+    return out.reshape(batch, heads, length, width).transpose(1, 2).contiguous()
 
 
 class _Attention(torch.autograd.Function):
@@ -115,7 +147,7 @@ class _Attention(torch.autograd.Function):
         keep = any(ctx.needs_input_grad)
         weights: list[Tensor | None] = []
         for number, (own, seen) in enumerate(_places(segments)):
-            p = _weights(query[own], _rows(key, seen), segments, number, scale).to(value.dtype)
+            p = _weights(query[own], _rows(key, seen), _mask(segments, number, query), scale).to(value.dtype)
             out[own] = _by_token(torch.bmm(p, _rows(value, seen).transpose(0, 1)), rows)
             weights.append(p if keep and p.shape[2] <= KEPT else None)
         if keep:
@@ -136,7 +168,7 @@ class _Attention(torch.autograd.Function):
         for number, (own, seen) in enumerate(_places(ctx.segments)):
             p = weights[number]
             if p is None:
-                p = _weights(query[own], _rows(key, seen), ctx.segments, number, ctx.scale).to(low)
+                p = _weights(query[own], _rows(key, seen), _mask(ctx.segments, number, query), ctx.scale).to(low)
             do = _by_key_head(grad[own].to(low), rows)  # [H, R * L, D]
             k, v = _rows(key, seen).to(low).transpose(0, 1), _rows(value, seen).transpose(0, 1)  # [H, K, D]
             _add(d_value, seen, torch.bmm(p.transpose(1, 2), do).transpose(0, 1))
@@ -149,13 +181,34 @@ class _Attention(torch.autograd.Function):
         return d_query.to(query_type).mul_(ctx.scale), d_key.to(key_type).mul_(ctx.scale), d_value, None, None
 
 
-def _weights(query: Tensor, key: Tensor, segments: Segments, number: int, scale: float) -> Tensor:
-    """P [H, R * L, K] of a segment's queries [L, H * R, D] and the keys that they see [K, H, D]."""
+def _weights(query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """P [H, R * L, K] of queries [L, H * R, D] and keys [K, H, D], of which the mask [L, K] hides some."""
     full = torch.promote_types(query.dtype, torch.float32)
     rows = query.shape[1] // key.shape[1]
     q, k = _by_key_head(query.to(full), rows), key.to(full).transpose(0, 1)
-    mask = segments.mask(number, q).repeat(rows, 1)  # [R * L, K]
-    return torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale).softmax(dim=-1)
+    return torch.baddbmm(mask.repeat(rows, 1), q, k.transpose(1, 2), alpha=scale).softmax(dim=-1)
+
+
+def _mask(segments: Segments, number: int, query: Tensor) -> Tensor:
+    """What a segment's queries do not see, in the precision of the scores."""
+    full = torch.promote_types(query.dtype, torch.float32)
+    return segments.mask(number, query.new_empty(0, dtype=full))
+
+
+def _in_blocks(query: Tensor, key: Tensor, value: Tensor, scale: float, segments: Segments) -> Tensor:
+    """As `_Attention`, a block of a segment's queries at a time, each without the keys behind it."""
+    rows = query.shape[1] // key.shape[1]
+    out = value.new_empty(query.shape)
+    for number, (own, seen) in enumerate(_places(segments)):
+        k, v, mask = _rows(key, seen), _rows(value, seen), _mask(segments, number, query)
+        k, above = k.to(mask.dtype), len(k) - (own.stop - own.start)
+        for first in range(own.start, own.stop, BLOCK):
+            block = slice(first, min(first + BLOCK, own.stop))
+            lines = slice(block.start - own.start, block.stop - own.start)
+            end = above + lines.stop
+            p = _weights(query[block], k[:end], mask[lines, :end], scale).to(v.dtype)
+            out[block] = _by_token(torch.bmm(p, v[:end].transpose(0, 1)), rows)
+    return out
 
 
 def _places(segments: Segments) -> Iterator[tuple[slice, list[slice]]]:

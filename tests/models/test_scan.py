@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mark.errors import ModelError
 from mark.models import scan
-from mark.models.scan import building, native, stepwise
+from mark.models.scan import building, convolution, native, stepwise
 from mark.models.scan.operands import Backend, Operands
 from mark.models.scan.selective import scanned
 from tests.conftest import ROOT
@@ -52,7 +52,11 @@ def compiled() -> Backend:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """transformers as it comes, whatever ran before; restored after the test."""
     ours = scan.installed()
-    for holder, name in ((theirs, "causal_conv1d_fn"), (theirs.MambaMixer, "forward")):
+    for holder, name in (
+        (theirs, "causal_conv1d_fn"),
+        (theirs, "mamba_inner_fn"),
+        (theirs.MambaMixer, "forward"),
+    ):
         now = getattr(holder, name)
         monkeypatch.setattr(holder, name, now.__wrapped__ if ours else now)
     monkeypatch.setattr(theirs, "mamba_selective_scan", scan.transformers_scan())
@@ -376,6 +380,15 @@ def ids(length: int, rows: int = 1, seed: int = 0) -> Tensor:
     return torch.randint(1, 60, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
+def in_use() -> tuple[Any, ...]:
+    return (
+        theirs.MambaMixer.forward,
+        theirs.mamba_inner_fn,
+        theirs.causal_conv1d_fn,
+        theirs.mamba_selective_scan,
+    )
+
+
 def loss_and_gradients(model: Any, mask: Tensor | None = None) -> tuple[float, dict[str, Tensor]]:
     model.train().zero_grad()
     batch = ids(45, rows=2)
@@ -389,13 +402,73 @@ def test_training_step(fresh: None, tiny: Any, checkpointing: bool) -> None:
     model = copy.deepcopy(tiny)
     loss, wanted = loss_and_gradients(model)
     assert scan.install() and scan.installed()
-    wrapped = theirs.MambaMixer.forward, theirs.causal_conv1d_fn, theirs.mamba_selective_scan
+    wrapped = in_use()
     assert scan.install()  # a second time changes nothing
-    assert wrapped == (theirs.MambaMixer.forward, theirs.causal_conv1d_fn, theirs.mamba_selective_scan)
+    assert wrapped == in_use()
     if checkpointing:
         model.activation_checkpointing_enable()
     found, gradients = loss_and_gradients(model)
     assert found == pytest.approx(loss, rel=1e-5)
+    assert_same(gradients, wanted, 1e-4)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_training_step_with_padding(fresh: None, tiny: Any, left: bool) -> None:
+    mask = torch.ones(2, 45, dtype=torch.long)
+    mask[1, slice(0, 11) if left else slice(34, None)] = 0
+    loss, wanted = loss_and_gradients(copy.deepcopy(tiny), mask)
+    assert scan.install()
+    found, gradients = loss_and_gradients(copy.deepcopy(tiny), mask)
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert_same(gradients, wanted, 1e-4)
+
+
+def test_training_step_without_a_compiler(fresh: None, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, wanted = loss_and_gradients(copy.deepcopy(tiny))
+    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(convolution, "library", lambda: None)
+    assert scan.install()
+    found, gradients = loss_and_gradients(copy.deepcopy(tiny))
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert_same(gradients, wanted, 1e-4)
+
+
+def test_training_under_autocast(fresh: None, tiny: Any) -> None:
+    """As near to float32 as transformers' own layer is in bfloat16."""
+
+    def gap(gradients: dict[str, Tensor]) -> float:
+        return sum((one - exact[name]).norm().item() / exact[name].norm().item() for name, one in gradients.items())
+
+    _, exact = loss_and_gradients(copy.deepcopy(tiny))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, before = loss_and_gradients(copy.deepcopy(tiny))
+        assert scan.install()
+        _, after = loss_and_gradients(copy.deepcopy(tiny))
+    assert gap(after) < 1.2 * gap(before)
+
+
+def test_an_adapter_inside_a_layer_is_trained(fresh: None, tiny: Any) -> None:
+    """mamba_inner_fn is handed the frozen weight of x_proj; the adapter on it must count all the same."""
+    from peft import LoraConfig, get_peft_model
+
+    def adapted() -> Any:
+        torch.manual_seed(1)
+        targets = ["in_proj", "x_proj"]
+        return get_peft_model(
+            copy.deepcopy(tiny), LoraConfig(r=4, target_modules=targets, init_lora_weights=False)
+        )
+
+    def step() -> tuple[float, dict[str, Tensor]]:
+        model = adapted().train()
+        loss = model(input_ids=ids(45), labels=ids(45)).loss
+        loss.backward()
+        return loss.item(), {name: one.grad for name, one in model.named_parameters() if one.requires_grad}
+
+    loss, wanted = step()
+    assert scan.install()
+    found, gradients = step()
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert any("x_proj" in name and one.norm() > 0 for name, one in gradients.items())
     assert_same(gradients, wanted, 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The scan's C++ source as a shared library, compiled on first use and kept in the user's cache.
+"""The C++ sources of the scan and the convolution as a shared library, compiled on first use and kept in the user's cache.
 
 The library has a plain C interface and is called through ctypes: that needs g++ (or another C++17 compiler
 with OpenMP), but neither ninja nor the headers of Python and torch.
@@ -26,7 +26,9 @@ from mark.wheels import cache_folder
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
+_FOLDER = Path(__file__).parent
+_COMPILED = tuple(_FOLDER / name for name in ("kernel.cpp", "convolution.cpp"))
+_INCLUDED = (_FOLDER / "vectors.hpp",)
 _FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-strict-aliasing", "-Wno-psabi",
     "-fPIC", "-shared",
@@ -103,7 +105,7 @@ def _compile(command: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         done = subprocess.run(
-            [*command, *_FLAGS, "-o", str(made), str(SOURCE)],
+            [*command, *_FLAGS, "-o", str(made), *map(str, _COMPILED)],
             capture_output=True, text=True, errors="replace", timeout=_BUILD_S, check=False,
         )  # fmt: skip
         if done.returncode != 0 or not made.is_file():
@@ -116,7 +118,8 @@ def _compile(command: list[str], target: Path) -> None:
 
 def _key(command: list[str]) -> str:
     """Of all that decides what the library holds and whether it runs here (-march=native: the CPU)."""
-    parts = (SOURCE.read_text(encoding="utf-8"), *_FLAGS, *command, torch.__version__, _cpu())
+    sources = (path.read_text(encoding="utf-8") for path in (*_COMPILED, *_INCLUDED))
+    parts = (*sources, *_FLAGS, *command, torch.__version__, _cpu())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

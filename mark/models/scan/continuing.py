@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from mark.errors import ModelError
+from mark.models.scan.convolution import causal_convolution, convolution_fits
+from mark.models.scan.inner import RUNNING, Running
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def current() -> Earlier | None:
 
 
 def mixer_forward(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """transformers' `MambaMixer.forward`, with the state that it goes on from noted while it runs."""
+    """transformers' `MambaMixer.forward`, with itself and the state that it goes on from noted while it runs."""
 
     @functools.wraps(forward)
     def noted(
@@ -74,21 +76,36 @@ def mixer_forward(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
         **more: Any,
     ) -> Tensor:
         token = _EARLIER.set(_earlier(mixer, hidden_states, cache_params, attention_mask))
+        running = RUNNING.set(Running(mixer, attention_mask))
         try:
             return forward(mixer, hidden_states, cache_params, attention_mask, **more)
         finally:
+            RUNNING.reset(running)
             _EARLIER.reset(token)
 
     return noted
 
 
 def convolution(conv: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """transformers' `causal_conv1d_fn`, with the cached inputs right before each row's first token."""
+    """transformers' `causal_conv1d_fn`, with the cached inputs right before each row's first token.
+
+    Args:
+        conv: What computes it where ours does not.
+    """
 
     @functools.wraps(conv)
-    def joined(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def joined(
+        hidden_states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+        **more: Any,
+    ) -> Tensor:
         now = current()
-        return conv(hidden_states if now is None else now.joined(hidden_states), *args, **kwargs)
+        inputs = hidden_states if now is None else now.joined(hidden_states)
+        if convolution_fits(inputs, activation):
+            return causal_convolution(inputs, weight, bias, activation)
+        return conv(inputs, weight, bias, activation=activation, **more)
 
     return joined
 

@@ -1,8 +1,9 @@
 """Our scan in the place of transformers' own, without a copy of its model code.
 
 transformers' `MambaMixer.forward` looks `mamba_selective_scan` up in its module at each call, so that setting
-that name is enough. The mixer's forward and convolution are wrapped too, because after a cache that is not
-empty they have to know what the layer goes on from (see continuing.py).
+that name is enough. So it does `causal_conv1d_fn` and, in training, `mamba_inner_fn` (see inner.py). The mixer's
+forward is wrapped too: they have to know which layer runs and, after a cache that is not empty, what it goes on
+from (see continuing.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from mark.models.scan import continuing
+from mark.models.scan.inner import mamba_inner
 from mark.models.scan.selective import selective_scan
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ def install() -> bool:
         return False
     functools.update_wrapper(_scan, theirs.mamba_selective_scan)
     theirs.mamba_selective_scan = _scan
+    theirs.mamba_inner_fn = functools.update_wrapper(functools.partial(mamba_inner), theirs.mamba_inner_fn)
     theirs.causal_conv1d_fn = continuing.convolution(theirs.causal_conv1d_fn)
     theirs.MambaMixer.forward = continuing.mixer_forward(theirs.MambaMixer.forward)
     return True

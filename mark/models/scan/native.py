@@ -11,12 +11,12 @@ from torch import Tensor
 from mark.models.scan.building import library
 from mark.models.scan.operands import Backend, Gradients, Operands, Scanned, laid_out_like
 
-_PAD = 16  # `kPad` of kernel.cpp
-_SUFFIX = {torch.float32: "float", torch.float64: "double"}
+_PAD = 16  # `kPad` of vectors.hpp
+SUFFIX = {torch.float32: "float", torch.float64: "double"}
 
 
-class _View(ctypes.Structure):
-    """`View` of kernel.cpp."""
+class View(ctypes.Structure):
+    """`View` of vectors.hpp."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -30,7 +30,7 @@ class _Job(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "channels", "length", "states")),
         *((name, ctypes.c_int64) for name in ("groups", "threads", "softplus")),
-        *((name, _View) for name in ("x", "dt", "B", "C", "z", "y", "dx", "ddt", "dz")),
+        *((name, View) for name in ("x", "dt", "B", "C", "z", "y", "dx", "ddt", "dz")),
         *((name, ctypes.c_void_p) for name in ("A", "D", "bias", "initial", "last", "resets", "borders")),
         *((name, ctypes.c_void_p) for name in ("dinitial", "dA", "dD", "dbias", "dB", "dC")),
     )  # fmt: skip
@@ -50,7 +50,7 @@ def _forward(operands: Operands, keep: bool) -> Scanned:
         padded = -(-channels // _PAD) * _PAD
         borders = operands.x.new_empty(rows, _chunks(length), states, padded)
     job = _job(operands)
-    job.y, job.last, job.borders = _view(y), _pointer(last), _pointer(borders)
+    job.y, job.last, job.borders = view(y), pointer(last), pointer(borders)
     _call("forward", operands, job)
     return Scanned(y, last, borders)
 
@@ -65,10 +65,10 @@ def _backward(operands: Operands, borders: Tensor, dy: Tensor, dlast: Tensor | N
     dD, dbias = new(rows, channels), new(rows, channels)
     job = _job(operands)
     dB, dC = new(job.groups, rows, length, states), new(job.groups, rows, length, states)
-    job.y, job.last, job.borders = _view(dy), _pointer(dlast), _pointer(borders)
-    job.dx, job.ddt, job.dz = _view(dx), _view(ddt), _view(dz)
-    job.dinitial, job.dA, job.dD, job.dbias = _pointer(dinitial), _pointer(dA), _pointer(dD), _pointer(dbias)
-    job.dB, job.dC = _pointer(dB), _pointer(dC)
+    job.y, job.last, job.borders = view(dy), pointer(dlast), pointer(borders)
+    job.dx, job.ddt, job.dz = view(dx), view(ddt), view(dz)
+    job.dinitial, job.dA, job.dD, job.dbias = pointer(dinitial), pointer(dA), pointer(dD), pointer(dbias)
+    job.dB, job.dC = pointer(dB), pointer(dC)
     _call("backward", operands, job)
     return Gradients(
         dx, ddt, dA.sum(dim=0), dB.sum(dim=0).transpose(1, 2), dC.sum(dim=0).transpose(1, 2),
@@ -82,15 +82,15 @@ def _job(operands: Operands) -> _Job:
     """The sizes and the operands; the caller keeps every tensor alive until the call returns."""
     rows, channels, length, states = operands.sizes
     threads = torch.get_num_threads()
-    job = _Job(rows, channels, length, states, _groups(rows, channels, threads), threads, operands.softplus)
+    job = _Job(rows, channels, length, states, groups_of(rows, channels, threads), threads, operands.softplus)
     for name in ("x", "dt", "B", "C", "z"):
-        setattr(job, name, _view(getattr(operands, name)))
-    job.A, job.D, job.bias = _pointer(operands.A), _pointer(operands.D), _pointer(operands.delta_bias)
-    job.initial, job.resets = _pointer(operands.initial_state), _pointer(operands.resets)
+        setattr(job, name, view(getattr(operands, name)))
+    job.A, job.D, job.bias = pointer(operands.A), pointer(operands.D), pointer(operands.delta_bias)
+    job.initial, job.resets = pointer(operands.initial_state), pointer(operands.resets)
     return job
 
 
-def _groups(rows: int, channels: int, threads: int) -> int:
+def groups_of(rows: int, channels: int, threads: int) -> int:
     """Groups of channels, so many that rows x groups fills all threads; each sums B's gradient apart."""
     return max(1, min(threads // math.gcd(rows, threads), channels // _PAD))
 
@@ -104,16 +104,16 @@ def _chunks(length: int) -> int:
 def _call(direction: str, operands: Operands, job: _Job) -> None:
     found = library()
     assert found is not None
-    getattr(found, f"scan_{direction}_{_SUFFIX[operands.x.dtype]}")(ctypes.byref(job))
+    getattr(found, f"scan_{direction}_{SUFFIX[operands.x.dtype]}")(ctypes.byref(job))
 
 
-def _view(tensor: Tensor | None) -> _View:
+def view(tensor: Tensor | None) -> View:
     if tensor is None:
-        return _View(None, 0, 0, 0)
-    return _View(tensor.data_ptr(), *tensor.stride())
+        return View(None, 0, 0, 0)
+    return View(tensor.data_ptr(), *tensor.stride())
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
+def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
