@@ -244,7 +244,7 @@ class Lora(Section):
     target_modules: Literal["auto"] | list[str]  # auto: by architecture, see mark/models/targets.py
 
 
-_OFF = (("quantization", "none"), ("compile", "off"))
+_OFF = (("quantization", "none"), ("compile", "off"), ("passage_grouping", False))
 
 
 class Train(Section):
@@ -262,8 +262,9 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"]  # bf16 = fp32 weights under autocast
     length_grouping: bool
     packing: Literal["auto", "off"]  # auto = rows end to end, shared beginnings once, where that is faster
-    # Entries that were trained without the next two lack the keys. nf4 is 4 bits (QLoRA) and needs CUDA.
+    # Entries that were trained without the next three lack the keys. nf4 is 4 bits (QLoRA) and needs CUDA.
     compile: Literal["auto", "on", "off"] = "off"  # steps compiled in fixed shapes; auto = on CUDA
+    passage_grouping: bool = False  # rows with the same passages share a step, whatever their lengths
     quantization: Literal["none", "nf4"] = "none"
     report_to: list[Literal["tensorboard", "dvclive"]]
     lora: Lora

@@ -33,7 +33,7 @@ def dry_run(inputs: TrainInputs, settings: Train, seed: int, out: Path) -> Plan:
         work.trainer(settings, schedule, seed, Path(scratch))  # whatever it refuses is refused now
         with peak_memory(work.device) as peak:
             timing = typical_timing(work, schedule, one_timing)
-    real, computed = work.run_tokens(schedule, seed, settings.length_grouping)
+    real, computed = work.run_tokens(settings, schedule, seed)
     seconds_a_token = timing.total_s / timing.tokens
     validation = sum(lengths(work.val_rows)) * schedule.validations
     seconds = real * seconds_a_token + validation * timing.forward_s / timing.tokens

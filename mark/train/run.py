@@ -131,8 +131,8 @@ class _Run:
 
     def _trainer(self, work: Workload, schedule: Schedule, first_step: int) -> AnswerTrainer:
         trainer = work.trainer(self.settings, schedule, self.seed, self.folder)
-        by_length = self.settings.length_grouping
-        tokens, _ = run_tokens(lengths(work.train_rows), None, schedule, self.seed, by_length)
+        by_length, places = self.settings.length_grouping, work.places(self.settings)
+        tokens, _ = run_tokens(lengths(work.train_rows), None, schedule, self.seed, by_length, places)
         validations = schedule.validations if len(work.val_rows) else 0
         trainer.add_callback(ProgressCallback(trainer.meter, tokens // schedule.processes, validations))
         if rank() == 0:

@@ -30,7 +30,7 @@ from mark.train.lora_path import use_one_operation
 from mark.train.loss import answer_loss, find_body
 from mark.train.packing import PackedCollator, packed_tokens
 from mark.train.processes import processes, processes_here, wants_shards
-from mark.train.sampler import EpochSampler, epoch_order
+from mark.train.sampler import EpochSampler, epoch_order, places_by_beginning
 from mark.train.together import check_alike, smallest
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 
@@ -71,13 +71,19 @@ class Workload:
     def trainer(self, settings: Train, schedule: Schedule, seed: int, folder: Path) -> AnswerTrainer:
         """What trains the model; `folder` gets the checkpoints."""
         arguments = training_arguments(settings, schedule, seed, folder, self.bf16, self.device)
-        order = EpochSampler(lengths(self.train_rows), schedule.group, seed, settings.length_grouping)
+        places = self.places(settings)
+        order = EpochSampler(lengths(self.train_rows), schedule.group, seed, settings.length_grouping, places)
         return AnswerTrainer(self.model, arguments, self.train_rows, self.val_rows, self.collator, order)
 
-    def run_tokens(self, schedule: Schedule, seed: int, by_length: bool) -> tuple[int, int]:
+    def places(self, settings: Train) -> list[int] | None:
+        """What groups the training rows by their passages, where that is asked for."""
+        return places_by_beginning(self.train_rows["input_ids"]) if settings.passage_grouping else None
+
+    def run_tokens(self, settings: Train, schedule: Schedule, seed: int) -> tuple[int, int]:
         """See the function of this name."""
         rows = self.train_rows if isinstance(self.collator, PackedCollator) else None
-        return run_tokens(lengths(self.train_rows), rows, schedule, seed, by_length)
+        sizes, by_length = lengths(self.train_rows), settings.length_grouping
+        return run_tokens(sizes, rows, schedule, seed, by_length, self.places(settings))
 
 
 def load_workload(inputs: TrainInputs, settings: Train, seed: int) -> Workload:
@@ -224,7 +230,12 @@ def _fixed_timing(work: Workload, rows: list[int], eager: Timing) -> Timing:
 
 
 def run_tokens(
-    sizes: Sequence[int], packed: Rows | None, schedule: Schedule, seed: int, by_length: bool
+    sizes: Sequence[int],
+    packed: Rows | None,
+    schedule: Schedule,
+    seed: int,
+    by_length: bool,
+    places: Sequence[int] | None = None,
 ) -> tuple[int, int]:
     """Tokens of all steps of a run: those of all rows, and those that the model reads.
 
@@ -234,11 +245,12 @@ def run_tokens(
         schedule: Of the run.
         seed: Of the order.
         by_length: As `EpochSampler`.
+        places: As `EpochSampler`.
     """
     group = schedule.group
     real = computed = step = epoch = 0
     while step < schedule.steps:
-        order = epoch_order(sizes, group, seed + epoch, by_length)
+        order = epoch_order(sizes, group, seed + epoch, by_length, places)
         for start in range(0, len(order), group):
             if step == schedule.steps:
                 break

@@ -12,7 +12,7 @@ from mark.models.loading import load_tokenizer
 from mark.prompting import Passage, answer_ids, build_prompt
 from mark.train.collator import IGNORED, AnswerCollator
 from mark.train.data import encode, encode_example, lengths, memory_mapped
-from mark.train.sampler import EpochSampler, epoch_order
+from mark.train.sampler import EpochSampler, epoch_order, places_by_beginning
 from tests.train.small import chunk, example
 
 CHUNKS = [chunk(number) for number in range(20)]
@@ -92,6 +92,19 @@ def test_grouping_puts_like_lengths_together_and_the_longest_first() -> None:
         return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
 
     assert padding(order) < 0.2 * padding(epoch_order(sizes, group=8, seed=0, by_length=False))
+
+
+def test_rows_with_the_same_passages_share_a_step_and_the_longest_comes_first() -> None:
+    rows = [[1, row % 8, 9, *[row] * (row % 5)] for row in range(67)]  # eight rows or nine begin alike
+    sizes = [len(row) for row in rows]
+    order = epoch_order(sizes, group=8, seed=0, by_length=True, places=places_by_beginning(rows))
+    assert sorted(order) == list(range(67))
+    steps = [order[i : i + 8] for i in range(0, 64, 8)]
+    assert max(sizes) in [sizes[row] for row in steps[0]]
+    assert all(len({row % 8 for row in step}) <= 2 for step in steps)
+    plain = epoch_order(sizes, group=8, seed=0, by_length=True)
+    assert any(len({row % 8 for row in plain[i : i + 8]}) > 2 for i in range(0, 64, 8))
+    assert order != epoch_order(sizes, group=8, seed=1, by_length=True, places=places_by_beginning(rows))
 
 
 def test_fewer_rows_than_a_group_are_all_served() -> None:
