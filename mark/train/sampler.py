@@ -21,8 +21,8 @@ class EpochSampler(Sampler[int]):
         group: Rows of one optimiser step.
         seed: Of the run.
         by_length: Group rows of similar length.
-        places: Of each row among all rows sorted by their tokens (`places_by_beginning`): group rows that begin
-            alike instead.
+        places: Of each row if all are sorted by their tokens (`places_by_beginning`): group rows that begin alike
+            instead.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EpochSampler(Sampler[int]):
 
 
 def places_by_beginning(rows: Sequence[Sequence[int]]) -> list[int]:
-    """Each row's place if the rows are sorted by their tokens: those with the same passages lie side by side."""
+    """Each row's place if all are sorted by their tokens: those with the same passages lie side by side."""
     order = sorted(range(len(rows)), key=lambda row: list(rows[row]))
     places = [0] * len(order)
     for place, row in enumerate(order):
