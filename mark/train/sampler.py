@@ -21,8 +21,8 @@ class EpochSampler(Sampler[int]):
         group: Rows of one optimiser step.
         seed: Of the run.
         by_length: Group rows of similar length.
-        places: Of each row if all are sorted by their tokens (`places_by_beginning`): group rows that begin alike
-            instead.
+        places: Of each row if all are sorted by their tokens (`places_by_beginning`): groups those that begin
+            alike instead.
     """
 
     def __init__(
