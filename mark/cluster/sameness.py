@@ -8,10 +8,20 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
+import mark
+from mark.files import sha256_file, sha256_text
+
 
 def host() -> str:
     """This machine's name."""
     return socket.gethostname()
+
+
+def package_sha256() -> str:
+    """One hash of all modules of `mark`."""
+    root = Path(mark.__file__).parent
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py"))
+    return sha256_text("\n".join(f"{name} {sha256_file(root / name)}" for name in files))
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,6 @@ from mark.ingest.ray_worker import Task
 from mark.ingest.snapshot import CollectionRow
 from tests.conftest import LEASE, write_pdf
 from tests.ingest.conftest import SettingsFactory
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of two nodes on this machine; its address."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
-    try:
-        yield nodes.address
-    finally:
-        nodes.shutdown()
 
 
 @pytest.fixture
