@@ -49,7 +49,9 @@ from mark.retrieval import Retriever
 from mark.retrieval.dense import ExactSearch
 
 Found = TypeVar("Found")
-SHARED = frozenset({"reading", "cleaning and cutting", "embedding"})  # done by as many workers as there are
+SHARED = frozenset(  # done by as many workers as there are
+    {"reading", "cleaning and cutting", "embedding", "making questions", "token vectors"}
+)
 GRAPH = (2_000, 8_000)  # rows of the two graphs; random vectors, which are harder than texts'
 DIMENSION = 384
 SEED = 7

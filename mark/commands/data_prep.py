@@ -176,6 +176,7 @@ def _fetch(root: Path) -> None:
 def _writer(root: Path, confirmed: bool) -> tuple[QuestionWriter, list[Chunk]]:
     """The stage's writer and the passages that it would be given."""
     from mark.data_prep.build import Material, lay_out, training_passages
+    from mark.data_prep.engine import engine_of
     from mark.data_prep.llm.writer import writer_for
     from mark.data_prep.split import HeldOut
     from mark.retrieval import Retriever
@@ -183,7 +184,10 @@ def _writer(root: Path, confirmed: bool) -> tuple[QuestionWriter, list[Chunk]]:
     params = root / "params.yaml"
     settings, seed = load_section(DataPrep, "data_prep", params), load_seed(params)
     retrieval = load_section(Retrieval, "retrieval", params)
-    retriever = Retriever.open(root / LEDGER.parent, root / EMBEDDER, retrieval)
+    embedder = root / EMBEDDER
+    with engine_of(settings) as engine:
+        make_tokens = engine.token_vectors(embedder)
+        retriever = Retriever.open(root / LEDGER.parent, embedder, retrieval, make_tokens=make_tokens)
     corpus, _ = lay_out(Material([], retriever, HeldOut.read(root / HELD_OUT)), settings, seed)
     writer = writer_for(settings, root, seed, confirmed)
     assert writer is not None

@@ -94,10 +94,10 @@ class PgVector(Section):
 
 
 class RayCluster(Section):
-    """engine=ray: documents are made by several machines; see docs/scale.md."""
+    """engine=ray: documents are worked on by several machines; see docs/scale.md."""
 
     address: str | None  # HOST:PORT of `ray start --head`, or auto; null = one for the run on this machine
-    workers: int = Field(ge=0)  # processes that read and embed; 0 = as many as the cluster's cores allow
+    workers: int = Field(ge=0)  # processes, each with its model; 0 = as many as the cluster's cores allow
     threads: int = Field(ge=1)  # cores of a worker
 
 
@@ -229,6 +229,8 @@ class DataPrep(Section):
     paraphrase_model: str  # its folder, relative to the project
     max_overlap_run: int = Field(ge=1)  # words in a row that a question may share with its answer's sentence
     max_overlap_share: Fraction  # of a question's content words that may stand in that sentence
+    engine: Literal["local", "ray"]  # where rules make questions and token vectors are made
+    ray: RayCluster
     llm: Llm
 
     def with_llm(self, **changes: object) -> DataPrep:

@@ -33,6 +33,7 @@ def prepare(
         MarkError: See `mark.data_prep.build.build_dataset`.
     """
     from mark.data_prep.build import Material, build_dataset
+    from mark.data_prep.engine import engine_of
     from mark.data_prep.llm.writer import writer_for
     from mark.data_prep.practice import read_practice
     from mark.data_prep.rewriting import rewriter_of
@@ -54,16 +55,18 @@ def prepare(
     from mark.records import Page
     from mark.retrieval import Retriever
 
-    retriever = Retriever.open(data, embedder, retrieval)
-    material = Material(
-        pages=read_jsonl(data / PAGES.name, Page),
-        retriever=retriever,
-        held_out=HeldOut.read(data / HELD_OUT.name),
-        practice=read_practice(data / PRACTICE.name, settings.practice_share),
-        writer=writer_for(settings, git_root(), seed),
-        rewrite=rewriter_of(settings, embedder.parent.parent),  # of this experiment, not of `DVC_ROOT`
-    )
-    dataset = build_dataset(material, settings, retrieval.top_k, seed)
+    with engine_of(settings) as engine:
+        retriever = Retriever.open(data, embedder, retrieval, make_tokens=engine.token_vectors(embedder))
+        material = Material(
+            pages=read_jsonl(data / PAGES.name, Page),
+            retriever=retriever,
+            held_out=HeldOut.read(data / HELD_OUT.name),
+            practice=read_practice(data / PRACTICE.name, settings.practice_share),
+            writer=writer_for(settings, git_root(), seed),
+            rewrite=rewriter_of(settings, embedder.parent.parent),  # of this experiment, not of `DVC_ROOT`
+            engine=engine,
+        )
+        dataset = build_dataset(material, settings, retrieval.top_k, seed)
     write_jsonl(out / TRAIN_SFT.name, dataset.rows["train"])
     write_jsonl(out / VAL_SFT.name, dataset.rows["val"])
     write_jsonl(out / TEST_SFT.name, dataset.rows["test"])

@@ -7,12 +7,14 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from mark.config import DataPrep
+from mark.data_prep.asking import Asking, whole_documents
 from mark.data_prep.balance import Balance, balance
-from mark.data_prep.candidates import Candidate, cheap_fault, make_candidates
+from mark.data_prep.candidates import Candidate, cheap_fault
+from mark.data_prep.engine import Engine, Here
 from mark.data_prep.leak import HeldOutText, check_leaks
 from mark.data_prep.ledger import Book, Corpus, Ledger, close
 from mark.data_prep.llm.writer import Drafts, QuestionWriter
@@ -23,7 +25,7 @@ from mark.data_prep.phrases import Casing
 from mark.data_prep.practice import SPLITS, Practice, resolve
 from mark.data_prep.question_index import QuestionIndex
 from mark.data_prep.rewriting import Rewrite, reworded
-from mark.data_prep.rules import Rule, Source, chosen_rules
+from mark.data_prep.rules import Source, chosen_rules
 from mark.data_prep.select import PageOf, Selection, Shelf
 from mark.data_prep.split import HIDDEN, HeldOut, Splits, assign_splits
 from mark.data_prep.spool import Spool
@@ -66,6 +68,7 @@ class Material:
         practice: Questions that people wrote for training and validation.
         writer: Has a language model write questions for training; None = not asked for.
         rewrite: A model that puts questions into other words.
+        engine: Where the rules' questions are made.
     """
 
     pages: Sequence[Page]
@@ -74,6 +77,7 @@ class Material:
     practice: Sequence[PracticeQuestion] = ()
     writer: QuestionWriter | None = None
     rewrite: Rewrite | None = None
+    engine: Engine = field(default_factory=Here)
 
 
 def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int) -> Dataset:
@@ -90,7 +94,7 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
         DataError: No question could be made.
         LeakError: Training and held-out data overlap.
     """
-    rules = chosen_rules(settings.rules)
+    chosen_rules(settings.rules)  # before anything is done
     pages, retriever = material.pages, material.retriever
     corpus, splits = lay_out(material, settings, seed)
     chunks, split_of = corpus.chunks, corpus.split_of
@@ -105,7 +109,7 @@ def build_dataset(material: Material, settings: DataPrep, top_k: int, seed: int)
     asked = QuestionIndex()
     with Spool(retriever.chunks, seed) as spool:
         notes = _Notes(book, spool)
-        sources = _ask(corpus, rules, casing, settings, notes, seed)
+        sources = _ask(corpus, Asking(settings, casing, seed), material.engine, notes)
         _add_written(written, settings, notes)
         for name in ORDER:
             shown = min(top_k, settings.train_passages) if name == "train" else top_k
@@ -213,19 +217,15 @@ class _Notes:
             self.spool.add(split, candidate)
 
 
-def _ask(
-    corpus: Corpus, rules: dict[str, Rule], casing: Casing, settings: DataPrep, notes: _Notes, seed: int
-) -> dict[Split, Sample]:
-    """Make all questions, passage by passage; returns a sample of the statements of each split."""
+def _ask(corpus: Corpus, asking: Asking, engine: Engine, notes: _Notes) -> dict[Split, Sample]:
+    """Make all questions, document by document; returns a sample of the statements of each split."""
     chunks = [chunk for chunk in corpus.chunks if chunk.chunk_id not in corpus.barred]
-    sources = {name: Sample(SOURCES, derived_seed(seed, "sources", name)) for name in ORDER}
-    last: Source | None = None
-    for candidate, source in make_candidates(chunks, rules, casing, seed, corpus.split_of):
-        split = corpus.split_of[candidate.chunk.chunk_id]
-        if source is not last:
-            sources[split].offer(source)
-            last = source
-        notes.take(split, candidate, cheap_fault(candidate, settings))
+    sources = {name: Sample(SOURCES, derived_seed(asking.seed, "sources", name)) for name in ORDER}
+    for found in engine.questions(whole_documents(chunks, corpus.split_of), asking):
+        first, _ = found.questions[0]
+        sources[corpus.split_of[first.chunk.chunk_id]].offer(found.source)
+        for candidate, fault in found.questions:
+            notes.take(corpus.split_of[candidate.chunk.chunk_id], candidate, fault)
     sound = sum(notes.spool.count(name) for name in ORDER)
     asked = sound + sum(sum(counts.values()) for counts in notes.book.by_split.values())
     log.info("%d questions made, %d of them sound", asked, sound)

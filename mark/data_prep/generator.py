@@ -113,6 +113,7 @@ class SFTDataGenerator:
                 "give top_k >= 1, max_samples >= 1 and 0 <= val_split < 1"
             )
         from mark.data_prep.build import Material, build_dataset
+        from mark.data_prep.engine import engine_of
         from mark.data_prep.llm.writer import writer_for
         from mark.data_prep.rewriting import rewriter_of
         from mark.data_prep.split import HeldOut
@@ -127,16 +128,20 @@ class SFTDataGenerator:
             snapshot = data / COLLECTION_SNAPSHOT.name
             snapshot_collection(self._chroma_path, self._collection, snapshot)
             ingest_collection(settings.ingest, snapshot, settings.embedder, data)
-            retriever = Retriever.open(data, settings.embedder, settings.retrieval)
-            pages = read_jsonl(data / PAGES.name, Page)
-            material = Material(
-                pages,
-                retriever,
-                HeldOut.read(settings.held_out),
-                writer=writer_for(prep, git_root(), settings.seed),
-                rewrite=rewriter_of(prep, git_root()),
-            )
-            dataset = build_dataset(material, prep, top_k, settings.seed)
+            with engine_of(prep) as engine:
+                make_tokens = engine.token_vectors(settings.embedder)
+                retriever = Retriever.open(
+                    data, settings.embedder, settings.retrieval, make_tokens=make_tokens
+                )
+                material = Material(
+                    read_jsonl(data / PAGES.name, Page),
+                    retriever,
+                    HeldOut.read(settings.held_out),
+                    writer=writer_for(prep, git_root(), settings.seed),
+                    rewrite=rewriter_of(prep, git_root()),
+                    engine=engine,
+                )
+                dataset = build_dataset(material, prep, top_k, settings.seed)
         self._chunks |= retriever.chunks
         return dataset.rows["train"], dataset.rows["val"]
 

@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = {
 # Modules that work on what the others made.
 _AFTERWARDS = {
     "cache.py", "chroma_server.py", "embed.py", "index.py", "outputs.py", "pgvector.py", "progress.py",
-    "ray_engine.py", "ray_pool.py", "stores.py", "vector_store.py",
+    "ray_engine.py", "ray_worker.py", "stores.py", "vector_store.py",
 }  # fmt: skip
 _PACKAGES = ("pypdfium2", "pypdf", "docling", "ocrmypdf", "numpy", "tokenizers", "transformers", "torch")
 _TOOLS = ("ocrmypdf", "tesseract")  # their presence decides what becomes of a scan

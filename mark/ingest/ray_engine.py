@@ -6,72 +6,40 @@ writes; so the outputs are those of the local engine, to the byte where the mach
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mark.cluster import Job, Pool, connected
 from mark.corpus.passwords import read_passwords
-from mark.errors import MarkError
 from mark.files import sha256_file
+from mark.ingest.cache import code_sha256, installed
 from mark.ingest.layout import RawDocument
 from mark.ingest.maker import DocumentMaker, MadeDocument
-from mark.ingest.ray_pool import Pool, Task
+from mark.ingest.ray_worker import Outcome, Task, Worker
 from mark.ingest.report import DuplicateFile, QuarantinedFile
 
-_CONNECT_S = 10.0
-
-
-def _check_answers(address: str | None) -> None:
-    """Ray itself tries for minutes to reach a machine that is not there.
-
-    Raises:
-        OSError: Nothing listens at HOST:PORT.
-    """
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit() and "/" not in host:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
-            pass
+_Pool = Pool[Task, Outcome]
 
 
 @contextmanager
-def workers(maker: DocumentMaker, root: Path) -> Iterator[Pool]:
+def workers(maker: DocumentMaker, root: Path) -> Iterator[_Pool]:
     """The pool for the duration, on the cluster of `ingest.ray.address` or on one of this machine alone.
 
     Raises:
         MarkError: Ray is not installed, or the cluster does not answer.
     """
     cluster = maker.settings.ray
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # leave the machine's own variables alone
-    try:
-        import ray
-    except ImportError:
-        raise MarkError(
-            "Ray is not installed: run `pip install ray`, or set ingest.engine to local"
-        ) from None
-    try:
-        _check_answers(cluster.address)
-        ray.init(
-            address=cluster.address, include_dashboard=False if cluster.address is None else None,
-            log_to_driver=False, logging_level=logging.ERROR,
+    embedder = str(maker.embedder.resolve())
+    with connected(cluster.address, "ingest") as ray:
+        arguments = (
+            maker.settings.model_dump(), embedder, str(root.resolve()), code_sha256(),
+            installed(maker.embedder),
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as fault:
-        first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        raise MarkError(
-            f"no Ray cluster answers at ingest.ray.address {cluster.address} ({first}); start one with "
-            "`ray start --head`, or set it to null"
-        ) from None
-    try:
-        yield Pool(ray, maker, root, cluster)
-    finally:
-        ray.shutdown()
+        with _Pool(ray, Job("ingest", Worker, arguments), cluster) as pool:
+            yield pool
 
 
 def pdf_documents(
@@ -105,7 +73,7 @@ def row_documents(maker: DocumentMaker, raws: Iterable[RawDocument], root: Path)
 class _Documents:
     """What is being made, in order; of files with the same bytes only the first that can be read counts."""
 
-    def __init__(self, maker: DocumentMaker, pool: Pool, by_content: bool = True) -> None:
+    def __init__(self, maker: DocumentMaker, pool: _Pool, by_content: bool = True) -> None:
         self._maker, self._pool, self._by_content = maker, pool, by_content
         self._waiting: deque[tuple[Task, Any]] = deque()  # None: a copy of what has begun
         self._begun: set[str] = set()

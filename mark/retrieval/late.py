@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -52,13 +52,17 @@ class Query:
 
 
 @dataclass(frozen=True)
-class _Part:
+class TokenPart:
     """The tokens of one document's chunks."""
 
     key: str  # of the texts
     counts: list[int]  # tokens of each chunk
     ids: NDArray[np.int32]  # [tokens]
     vectors: NDArray[np.int8]  # [tokens, dimension]
+
+
+# Makes the tokens of documents, each given as its chunks, in their order.
+PartMaker = Callable[[Iterable[Sequence[Chunk]]], Iterator[TokenPart]]
 
 
 class TokenIndex:
@@ -82,12 +86,19 @@ class TokenIndex:
     @classmethod
     def build(cls, chunks: Sequence[Chunk], encoder: TokenEncoder) -> TokenIndex:
         """Make the vectors in memory."""
-        parts = list(_parts(chunks, encoder, {}))
+        parts = list(_parts(chunks, _made_here(encoder), {}))
         counts = [count for part in parts for count in part.counts]
         return cls(counts, np.concatenate([p.ids for p in parts]), np.concatenate([p.vectors for p in parts]))
 
     @classmethod
-    def open(cls, folder: Path, model: str, chunks: Sequence[Chunk], encoder: TokenEncoder) -> TokenIndex:
+    def open(
+        cls,
+        folder: Path,
+        model: str,
+        chunks: Sequence[Chunk],
+        encoder: TokenEncoder,
+        make: PartMaker | None = None,
+    ) -> TokenIndex:
         """Read the stored vectors; make those of documents that are new or have changed.
 
         Texts of two documents never share a batch, so that a document's vectors do not depend on what
@@ -98,16 +109,17 @@ class TokenIndex:
             model: Hash of the embedder's weights.
             chunks: In the retriever's order.
             encoder: The embedder.
+            make: Encodes what is new; None = `encoder`, in this process.
         """
         from filelock import FileLock
 
         maker = _maker(model)
-        keys = [_key(group) for group in _by_document(chunks)]
+        keys = [_key(_texts(group)) for group in _by_document(chunks)]
         stored = _read(folder, maker)
         if [part.key for part in stored] != keys:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{folder.name}.lock"):
-                stored = _brought_up_to_date(folder, maker, keys, chunks, encoder)
+                stored = _brought_up_to_date(folder, maker, keys, chunks, make or _made_here(encoder))
         counts = [count for part in stored for count in part.counts]
         ids, vectors = _whole(folder, sum(counts))
         return cls(counts, ids, vectors)
@@ -149,15 +161,15 @@ class TokenIndex:
 
 
 def _brought_up_to_date(
-    folder: Path, maker: str, keys: list[str], chunks: Sequence[Chunk], encoder: TokenEncoder
-) -> list[_Part]:
+    folder: Path, maker: str, keys: list[str], chunks: Sequence[Chunk], make: PartMaker
+) -> list[TokenPart]:
     """Make what is new; another process may have done so while this one waited for the lock."""
     stored = _read(folder, maker)
     if [part.key for part in stored] == keys:
         return stored
     known = {part.key: part for part in stored}
     log.info("token vectors: %d of %d documents are new", len(set(keys) - set(known)), len(keys))
-    _write(folder, maker, _parts(chunks, encoder, known))
+    _write(folder, maker, _parts(chunks, make, known))
     return _read(folder, maker)
 
 
@@ -178,26 +190,43 @@ def _by_document(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
     return (list(group) for _, group in groupby(chunks, key=lambda chunk: chunk.doc_id))
 
 
-def _key(chunks: Sequence[Chunk]) -> str:
-    return sha256_text("\0".join(chunk.embedded_text for chunk in chunks))
+def _texts(chunks: Sequence[Chunk]) -> list[str]:
+    return [chunk.embedded_text for chunk in chunks]
 
 
-def _parts(chunks: Sequence[Chunk], encoder: TokenEncoder, known: dict[str, _Part]) -> Iterator[_Part]:
+def _key(texts: Iterable[str]) -> str:
+    return sha256_text("\0".join(texts))
+
+
+def token_part(texts: Sequence[str], encoder: TokenEncoder) -> TokenPart:
+    """Encode one document.
+
+    Args:
+        texts: Of its chunks, as they are embedded.
+        encoder: The embedder.
+    """
+    found = encoder.encode_tokens(texts)
+    return TokenPart(
+        _key(texts),
+        [len(ids) for ids, _ in found],
+        np.concatenate([ids for ids, _ in found]).astype(np.int32),
+        np.concatenate([np.round(vectors * _SCALE).astype(np.int8) for _, vectors in found]),
+    )
+
+
+def _made_here(encoder: TokenEncoder) -> PartMaker:
+    return lambda documents: (token_part(_texts(chunks), encoder) for chunks in documents)
+
+
+def _parts(chunks: Sequence[Chunk], make: PartMaker, known: dict[str, TokenPart]) -> Iterator[TokenPart]:
+    new = make(group for group in _by_document(chunks) if _key(_texts(group)) not in known)
     for group in _by_document(chunks):
-        key = _key(group)
-        if key in known:
-            yield known[key]
-            continue
-        found = encoder.encode_tokens([chunk.embedded_text for chunk in group])
-        yield _Part(
-            key,
-            [len(ids) for ids, _ in found],
-            np.concatenate([ids for ids, _ in found]).astype(np.int32),
-            np.concatenate([np.round(vectors * _SCALE).astype(np.int8) for _, vectors in found]),
-        )
+        part = known.get(_key(_texts(group)))
+        yield next(new) if part is None else part
+    assert next(new, None) is None  # lets the maker tidy up
 
 
-def _write(folder: Path, maker: str, parts: Iterator[_Part]) -> None:
+def _write(folder: Path, maker: str, parts: Iterator[TokenPart]) -> None:
     """One document after the other, so that memory does not grow with the corpus."""
     with whole_folder(folder) as work:
         documents = []
@@ -211,7 +240,7 @@ def _write(folder: Path, maker: str, parts: Iterator[_Part]) -> None:
         (work / _META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _read(folder: Path, maker: str) -> list[_Part]:
+def _read(folder: Path, maker: str) -> list[TokenPart]:
     """What is stored for this embedder; nothing where there is none or it is damaged."""
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
@@ -229,7 +258,7 @@ def _read(folder: Path, maker: str) -> list[_Part]:
     parts, place = [], 0
     for key, counts in listed:
         end = place + sum(counts)
-        parts.append(_Part(key, counts, ids[place:end], vectors[place:end]))
+        parts.append(TokenPart(key, counts, ids[place:end], vectors[place:end]))
         place = end
     return parts
 

@@ -19,7 +19,7 @@ from mark.records import Chunk
 from mark.retrieval.bm25 import KeywordIndex
 from mark.retrieval.dense import DenseSearch, ExactSearch, Mask, cosines_with
 from mark.retrieval.fusion import blend, fuse, ranking, scaled
-from mark.retrieval.late import TokenIndex
+from mark.retrieval.late import PartMaker, TokenIndex
 from mark.retrieval.naming import DocumentNames, Mention
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,12 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, data: Path, embedder: Path, settings: Retrieval, dense: DenseSearch | None = None
+        cls,
+        data: Path,
+        embedder: Path,
+        settings: Retrieval,
+        dense: DenseSearch | None = None,
+        make_tokens: PartMaker | None = None,
     ) -> Retriever:
         """Load what ingest wrote.
 
@@ -116,6 +121,7 @@ class Retriever:
             embedder: Folder of the embedding model; a reranker's lies beside it.
             settings: Weights and depth of the rankings.
             dense: Searched instead of all vectors, see `mark.retrieval.serving.open_chroma`.
+            make_tokens: Makes the token vectors that are missing; None = this process.
 
         Raises:
             DataError: A file is missing, or they do not belong together.
@@ -137,7 +143,8 @@ class Retriever:
         dense = dense or ExactSearch(read_embeddings(data, index))
         encoder, tokens = Embedder(embedder), None
         if settings.late_weight > 0:
-            tokens = TokenIndex.open(data / TOKEN_VECTORS.name, index.model_sha256, chunks, encoder)
+            folder = data / TOKEN_VECTORS.name
+            tokens = TokenIndex.open(folder, index.model_sha256, chunks, encoder, make_tokens)
         return cls(chunks, Parts(dense, encoder, tokens, _reranker(embedder, settings)), settings)
 
     @classmethod

@@ -48,6 +48,7 @@ def settings(**changes: object) -> DataPrep:
         "max_samples": 12, "max_val": 4, "max_test": 6, "val_share": 0.2, "test_share": 0.3,
         "unanswerable_share": 0.25, "val_unanswerable_share": 0.25, "test_unanswerable_share": 0.25, "practice_share": 0.0, "brought_share": 0.0, "paraphrase_model": "models/base/transformer",
         "rules": sorted(RULES), "max_overlap_run": 50, "max_overlap_share": 1.0, "max_document_share": 1.0,
+        "ray": {"address": None, "workers": 0, "threads": 1},
     }  # fmt: skip
     return DataPrep.model_validate(_conf("data_prep/demo.yaml") | small | changes)
 

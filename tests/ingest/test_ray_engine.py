@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,10 @@ from mark.ingest.cache import installed
 from mark.ingest.maker import DocumentMaker
 from mark.ingest.progress import Progress
 from mark.ingest.ray_engine import workers
-from mark.ingest.ray_pool import Task
+from mark.ingest.ray_worker import Task
 from mark.ingest.snapshot import CollectionRow
 from tests.conftest import LEASE, write_pdf
 from tests.ingest.conftest import SettingsFactory
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of two nodes on this machine; its address."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
-    try:
-        yield nodes.address
-    finally:
-        nodes.shutdown()
 
 
 @pytest.fixture
@@ -223,12 +209,12 @@ def test_what_workers_cannot_do_is_one_line(
     ) as fault:
         ingest_pdfs(on(settings, "127.0.0.1:1"), three_pdfs, tiny_bert_dir, tmp_path / "data")
     assert "\n" not in str(fault.value)
-    monkeypatch.setattr("mark.ingest.ray_pool.code_sha256", lambda: "0" * 32)
+    monkeypatch.setattr("mark.ingest.ray_engine.code_sha256", lambda: "0" * 32)
     with pytest.raises(MarkError, match=r"the code on .* is another one; bring all machines to one commit"):
         ingest_pdfs(on(settings, cluster), three_pdfs, tiny_bert_dir, tmp_path / "data")
     monkeypatch.undo()
     known = installed(tiny_bert_dir)
-    monkeypatch.setattr("mark.ingest.ray_pool.installed", lambda _folder: known | {"torch": "1.0"})
+    monkeypatch.setattr("mark.ingest.ray_engine.installed", lambda _folder: known | {"torch": "1.0"})
     with pytest.raises(
         MarkError, match=r" has another torch than the machine that runs ingest; install the same"
     ):

@@ -1,41 +1,37 @@
-"""The workers of a Ray cluster: each loads the embedder once, then makes document after document."""
+"""Workers on a Ray cluster; what a lost one had in hand goes to the others."""
 
 from __future__ import annotations
 
 import logging
-import socket
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
 from mark.config import RayCluster
 from mark.errors import DataError, MarkError
-from mark.ingest.cache import DocumentEntry, code_sha256, installed
-from mark.ingest.layout import RawDocument
-from mark.ingest.maker import DocumentMaker, MadeDocument
-from mark.ingest.progress import Progress
-from mark.ingest.report import QuarantinedFile
 
 log = logging.getLogger(__name__)
 
 _QUEUED = 2  # tasks of a worker: one runs, one waits
-_AHEAD = 8  # files a worker that may wait for a slower one before them
-_RESTARTS = 2  # of a worker, and of a document whose worker was lost
-_CHECK_S = 300.0  # for the workers to load the embedder
+_AHEAD = 8  # tasks a worker that may wait for a slower one before them
+_RESTARTS = 2  # of a worker, and of a task whose worker was lost
+_CHECK_S = 300.0  # for the workers to load what they work with
 _LOOK_S = 5.0  # between two looks at whether a new worker is ready
 
 
-@dataclass(frozen=True)
-class Task:
-    """A document to make: a file, the rows of a collection, or an entry whose vectors are missing."""
+class Task(Protocol):
+    """What a worker is given."""
 
-    name: str
-    content: str  # hash of its bytes
-    path: str | None = None
-    password: str | None = field(default=None, repr=False)
-    rows: RawDocument | None = None
-    entry: DocumentEntry | None = None
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -45,143 +41,85 @@ class Fault:
     text: str
 
 
-Outcome = MadeDocument | QuarantinedFile | Fault
+@dataclass(frozen=True)
+class Job:
+    """What the workers are.
 
+    Attributes:
+        section: Of the settings, which messages name: `ingest`, `data_prep`.
+        worker: Their class. `ready()` says in a line what keeps one from working, or None; `make(task)`
+            gives the outcome of a task, or a `Fault`.
+        arguments: What each of them is made with.
+    """
 
-class Worker:
-    """Lives in a process of the cluster."""
-
-    def __init__(
-        self, settings: dict[str, Any], embedder: str, root: str, code: str, here: dict[str, str]
-    ) -> None:
-        """Load the embedder.
-
-        Args:
-            settings: The section `ingest`.
-            embedder: Folder of the embedding model.
-            root: Folder of the PDFs.
-            code: Hash of the code that the results must come from.
-            here: What `mark.ingest.cache.installed` found where the run was started.
-        """
-        import torch
-
-        from mark.config import Ingest
-
-        self._settings = Ingest.model_validate(settings)
-        torch.set_num_threads(self._settings.ray.threads)
-        self._root = Path(root)
-        self._fault = self._check(Path(embedder), code, here)
-        if self._fault is None:
-            self._maker = DocumentMaker(self._settings, Path(embedder), None, Progress("ingest"))
-            self._fault = self._warm_up()
-
-    def ready(self) -> str | None:
-        """What keeps this worker from working; None = nothing."""
-        return self._fault
-
-    def make(self, task: Task) -> Outcome:
-        """Make one document."""
-        try:
-            return self._make(task)
-        except MarkError as fault:
-            return Fault(str(fault))
-
-    def _make(self, task: Task) -> Outcome:
-        from mark.ingest.pdf import PdfReader
-
-        if task.entry is not None:
-            return self._maker.of_entry(task.entry, task.content)
-        if task.rows is not None:
-            return self._maker.of_rows(task.rows)
-        assert task.path is not None
-        path = Path(task.path)
-        if not path.is_file():
-            return Fault(f"{path} is missing on {_host()}; put the project where all machines mount it")
-        passwords = {} if task.password is None else {task.name: task.password}
-        reading = PdfReader(self._root, self._settings, passwords).read(path)
-        if isinstance(reading, QuarantinedFile):
-            return reading
-        return self._maker.of_reading(reading, task.content, task.name)
-
-    def _check(self, embedder: Path, code: str, here: dict[str, str]) -> str | None:
-        if code_sha256() != code:
-            return f"the code on {_host()} is another one; bring all machines to one commit"
-        for folder in (embedder, self._root):
-            if not folder.is_dir():
-                return f"{folder} is missing on {_host()}; put the project where all machines mount it"
-        there = installed(embedder)
-        other = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-        if other:
-            return (
-                f"{_host()} has another {', another '.join(other)} than the machine that runs ingest; "
-                "install the same on all of them"
-            )
-        return None
-
-    def _warm_up(self) -> str | None:
-        from mark.ingest.pdf import PdfReader
-
-        try:
-            PdfReader(self._root, self._settings).check()
-            self._maker.load()
-        except MarkError as fault:
-            return f"{_host()}: {fault}"
-        return None
-
-
-def _host() -> str:
-    return socket.gethostname()
+    section: str
+    worker: type
+    arguments: tuple[Any, ...]
 
 
 @dataclass(eq=False)
-class Begun:
+class Begun(Generic[T]):
     """A task in a worker's hands."""
 
-    task: Task
+    task: T
     worker: int = -1  # its number
     reference: Any = None  # to what comes of it
     lost: int = 0  # workers that were lost with it
 
 
-class Pool:
+class Pool(Generic[T, R]):
     """The workers; each task goes to the one with the least to do.
 
     What a lost worker or machine had in hand goes to the others, and another worker is started where the
     cluster has room. Ray's own retries are off: they would wait for the lost machine.
     """
 
-    def __init__(self, ray: Any, maker: DocumentMaker, root: Path, cluster: RayCluster) -> None:
-        """Start them and wait until they are ready.
+    def __init__(self, ray: Any, job: Job, cluster: RayCluster) -> None:
+        """Start them and wait until they are ready; use it as a context manager, which ends them.
+
+        Args:
+            ray: See `connected`.
+            job: What they are.
+            cluster: How many, of how many cores.
 
         Raises:
             MarkError: One cannot work.
         """
         self._ray = ray
+        self._job = job
         cores = int(ray.cluster_resources().get("CPU", 1))
         count = cluster.workers or max(1, cores // cluster.threads)
-        self._made = ray.remote(Worker).options(num_cpus=cluster.threads, max_restarts=0, max_task_retries=0)
-        settings, embedder = maker.settings.model_dump(), str(maker.embedder.resolve())
-        self._arguments = (
-            settings, embedder, str(root.resolve()), code_sha256(), installed(maker.embedder),
-        )  # fmt: skip
+        self._made = ray.remote(job.worker).options(
+            num_cpus=cluster.threads, max_restarts=0, max_task_retries=0
+        )
         self._workers: dict[int, Any] = {}  # those that are ready
         self._coming: dict[Any, tuple[int, Any]] = {}  # whether it is ready -> number, worker
-        self._begun: dict[Any, Begun] = {}  # what is under way
+        self._begun: dict[Any, Begun[T]] = {}  # what is under way
         self._started = 0
         self._most = count * (1 + _RESTARTS)
         self.ahead = count * _AHEAD
-        log.info("ingest: %d Ray workers of %d cores, %d thread(s) each", count, cores, cluster.threads)
+        text = "%s: %d Ray workers of %d cores, %d thread(s) each"
+        log.info(text, job.section, count, cores, cluster.threads)
         for _ in range(count):
             self._start()
         self._take_in(at_first=True)
 
-    def begin(self, task: Task) -> Begun:
+    def __enter__(self) -> Pool[T, R]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in (*self._workers.values(), *(worker for _, worker in self._coming.values())):
+            self._ray.kill(worker)
+
+    def begin(self, task: T) -> Begun[T]:
         """Hand a task over; waits while all workers have enough to do."""
         begun = Begun(task)
         self._hand_over(begun)
         return begun
 
-    def result(self, begun: Begun) -> MadeDocument | QuarantinedFile:
+    def result(self, begun: Begun[T]) -> R:
         """What became of a task.
 
         Raises:
@@ -213,10 +151,10 @@ class Pool:
         self._begun.pop(begun.reference, None)
         if isinstance(outcome, Fault):
             raise DataError(outcome.text)
-        assert isinstance(outcome, MadeDocument | QuarantinedFile)
-        return outcome
+        made: R = outcome
+        return made
 
-    def _hand_over(self, begun: Begun) -> None:
+    def _hand_over(self, begun: Begun[T]) -> None:
         while True:
             self._take_in()
             load = Counter(one.worker for one in self._begun.values())
@@ -230,7 +168,7 @@ class Pool:
         self._begun[begun.reference] = begun
 
     def _start(self) -> None:
-        worker = self._made.remote(*self._arguments)
+        worker = self._made.remote(*self._job.arguments)
         self._coming[worker.ready.remote()] = (self._started, worker)
         self._started += 1
 
@@ -253,6 +191,7 @@ class Pool:
             DataError: One says what the user must mend.
             MarkError: None is left, or none is ready in time.
         """
+        section = self._job.section
         while True:
             if waiting := list(self._coming):
                 wanted = len(waiting) if at_first else 1
@@ -260,8 +199,8 @@ class Pool:
                 done, _ = self._ray.wait(waiting, num_returns=wanted, timeout=timeout_s)
                 if len(done) < wanted and not self._workers:
                     raise MarkError(
-                        f"the Ray workers are not ready after {timeout_s:g} s; lower ingest.ray.workers or "
-                        "ingest.ray.threads to what the cluster has free"
+                        f"the Ray workers are not ready after {timeout_s:g} s; lower "
+                        f"{section}.ray.workers or {section}.ray.threads to what the cluster has free"
                     )
                 for reference in done:
                     self._greet(reference, at_first)
@@ -286,6 +225,21 @@ class Pool:
         if fault is not None:
             raise DataError(fault)
         self._workers[number] = worker
+
+
+def in_order(pool: Pool[T, R], tasks: Iterable[T]) -> Iterator[R]:
+    """The outcomes of tasks in their order, some made ahead.
+
+    Raises:
+        MarkError: See `Pool.result`.
+    """
+    waiting: deque[Begun[T]] = deque()
+    for task in tasks:
+        waiting.append(pool.begin(task))
+        while len(waiting) > pool.ahead:
+            yield pool.result(waiting.popleft())
+    while waiting:
+        yield pool.result(waiting.popleft())
 
 
 def _said(fault: Exception) -> str:
