@@ -16,13 +16,14 @@ from mark.config import Eval
 from mark.evaluation.calibration import calibrate
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
 from mark.evaluation.inputs import Asked
+from mark.evaluation.precision import answering_dtype
 from mark.evaluation.summary import NEW
-from mark.models.loading import load_entry, preferred_dtype
+from mark.models.loading import load_entry
 from mark.records import Prediction
 
 
-def ask_entry(
-    entry: Path, cell: str, asked: Asked, settings: Eval, top_k: int, max_seq_length: int
+def ask_entry(  # noqa: PLR0913
+    entry: Path, cell: str, asked: Asked, settings: Eval, top_k: int, max_seq_length: int, calibration: Path
 ) -> list[Prediction]:
     """Answer the test questions; the refusal rule is fitted on the validation questions, as eval does.
 
@@ -33,6 +34,7 @@ def ask_entry(
         settings: Section `eval`.
         top_k: Passages a question.
         max_seq_length: Tokens of prompt and answer together.
+        calibration: Eval's, of the entry whose precision is taken; it may be missing.
 
     Returns:
         One a test question, in their order.
@@ -41,9 +43,10 @@ def ask_entry(
         ModelError: The entry cannot be loaded.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = answering_dtype(calibration, device)
     model, tokenizer = load_entry(entry, torch.float32, device)
     engine = Engine(
-        for_inference(model, preferred_dtype(device)),
+        for_inference(model, dtype),
         tokenizer,
         max_seq_length,
         settings.max_new_tokens,

@@ -15,6 +15,23 @@ from mark.evaluation.questions import Question
 from mark.files import REPORTS, read_json
 
 LOCAL = "local"  # the engine that runs a model in its own process
+_CLOSE = 0.9  # mean token F1 between answers in two precisions, from which on they agree
+
+
+class PrecisionCheck(BaseModel):
+    """Answers in bfloat16 against those in float32."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    questions: int
+    same_text: int  # answers that are equal
+    token_f1: float  # of one answer against the other, mean
+    refusal_difference: float  # of the refusal's probability, the largest
+
+    @property
+    def agrees(self) -> bool:
+        """Whether bfloat16 may answer in float32's place."""
+        return self.token_f1 >= _CLOSE
 
 
 class Calibrations(BaseModel):
@@ -27,6 +44,7 @@ class Calibrations(BaseModel):
     engine: str = LOCAL  # that answered; else as `RemoteEngine.name` has it
     base: str
     question_ids: list[str]  # the validation questions that were used
+    precision_check: PrecisionCheck | None = None  # where the machine would rather answer in bfloat16
     thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive
 
     @classmethod

@@ -19,13 +19,15 @@ from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_v
 from mark.errors import DataError
 from mark.evaluation.calibration import LOCAL, Thresholds, thresholds_of
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
+from mark.evaluation.engines import CALIBRATION
 from mark.evaluation.inputs import brought_passages, check_contexts, with_contexts
+from mark.evaluation.precision import answering_dtype
 from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
 from mark.evaluation.summary import cell_metrics, quotes_gold, rounded
 from mark.files import CHUNKS, EMBEDDER, PASSAGES, REPORTS, read_jsonl, write_json
-from mark.models.loading import load_model, preferred_dtype
+from mark.models.loading import load_model
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.retrieval import Retriever
 from mark.seeding import derived_seed
@@ -96,7 +98,8 @@ def _engine(
         )
         return there, {"engine": there.name, "engine_model": there.model}
     model, tokenizer, device = load_model(name, root, torch.float32)
-    model = for_inference(model, preferred_dtype(device))
+    dtype = answering_dtype(root / REPORTS / "eval" / name / CALIBRATION, device)
+    model = for_inference(model, dtype)
     here = Engine(model, tokenizer, max_seq_length, settings.max_new_tokens, settings.batch_size)
     return here, {"engine": LOCAL, "precision": str(model.dtype).removeprefix("torch.")}
 

@@ -21,7 +21,28 @@ def engine_of(folder: Path) -> str:
         DataError: calibration.json is damaged.
     """
     path = folder / CALIBRATION
-    return Calibrations.read(path).engine if path.is_file() else LOCAL
+    if not path.is_file():
+        return LOCAL
+    found = Calibrations.read(path)
+    return f"{found.engine}{_forced(found)}"
+
+
+def control_engine(folder: Path) -> str:
+    """What runs a control arm of an entry: always this process, in the precision that the entry answers in.
+
+    Args:
+        folder: As `engine_of`, of the entry.
+
+    Raises:
+        DataError: calibration.json is damaged.
+    """
+    path = folder / CALIBRATION
+    return f"{LOCAL}{_forced(Calibrations.read(path))}" if path.is_file() else LOCAL
+
+
+def _forced(found: Calibrations) -> str:
+    check = found.precision_check
+    return "" if found.engine != LOCAL or check is None or check.agrees else " in float32"
 
 
 def told_apart(engines: Mapping[str, str]) -> str:

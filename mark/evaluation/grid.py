@@ -18,7 +18,7 @@ from mark.answering.merging import for_inference
 from mark.answering.remote import RemoteEngine, remote_engine
 from mark.config import Eval, Retrieval
 from mark.errors import ModelError
-from mark.evaluation.calibration import LOCAL, Calibrations, calibrate
+from mark.evaluation.calibration import LOCAL, Calibrations, PrecisionCheck, calibrate
 from mark.evaluation.cells import (
     CELLS,
     Answer,
@@ -30,6 +30,7 @@ from mark.evaluation.cells import (
 )
 from mark.evaluation.development import development, development_rows
 from mark.evaluation.inputs import Asked, EvalInputs, gather
+from mark.evaluation.precision import CHECKED, compared
 from mark.evaluation.questions import Question
 from mark.evaluation.significance import Bootstrap
 from mark.evaluation.summary import rounded, summarise
@@ -75,6 +76,7 @@ class _Run:
     continued: bool  # trained on from another entry, whose evaluation holds the base model's cells
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (cell, question id)
     seconds: dict[str, float] = field(default_factory=dict)
+    precision_check: PrecisionCheck | None = None  # where there was a choice
 
     @property
     def cells(self) -> list[Cell]:
@@ -133,12 +135,35 @@ def evaluate(inputs: EvalInputs, settings: Eval, retrieval: Retrieval, max_seq_l
 def _answered_here(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
     """Answer all cells with models in this process; what the metrics say of them."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = preferred_dtype(device)
+    dtype = _precision(run, inputs, device)
     _say(run, str(dtype))
     base_proved = _base_cells(run, inputs, dtype, device)
     _tuned_cells(run, inputs, dtype, device)
     answered: dict[str, Any] = {"engine": LOCAL, "precision": str(dtype).removeprefix("torch.")}
+    if run.precision_check is not None:
+        answered["precision_check"] = run.precision_check.model_dump()
     return answered | ({"base_probe_equal": True} if base_proved else {})
+
+
+def _precision(run: _Run, inputs: EvalInputs, device: torch.device) -> torch.dtype:
+    """What all cells are answered in: bfloat16 where the hardware has it and the tuned answers agree."""
+    dtype = preferred_dtype(device)
+    cells = [cell for cell in run.cells if cell.model == "tuned"]
+    if dtype == torch.float32 or not cells:
+        return dtype
+    asked = run.asked.validation[:: max(1, len(run.asked.validation) // CHECKED)][:CHECKED]
+    cell = CELLS[cells[-1].calibration]
+    requests = list(dict.fromkeys(request_for(q, cell, run.asked.chunks, run.top_k) for q in asked))
+    if not requests:
+        return dtype
+    answers = []
+    for kind in (torch.float32, dtype):
+        model, tokenizer = load_entry(inputs.entry, torch.float32, device)
+        answers.append(_local(run, for_inference(model, kind), tokenizer).generate(requests, str(kind)))
+        del model
+        gc.collect()
+    run.precision_check = compared(*answers)
+    return dtype if run.precision_check.agrees else torch.float32
 
 
 def _answered_there(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
@@ -278,5 +303,6 @@ def _calibrations(run: _Run, inputs: EvalInputs, engine: str) -> Calibrations:
         engine=engine,
         base=inputs.base.name,
         question_ids=[question.id for question in run.asked.validation],
+        precision_check=run.precision_check,
         thresholds=thresholds,
     )

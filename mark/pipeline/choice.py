@@ -17,7 +17,8 @@ from mark.config import AnswerServer, Serve
 from mark.errors import ConfigError, EndpointError, GuardError, MarkError, ModelError
 from mark.evaluation.calibration import LOCAL, Calibrations, Thresholds, thresholds_of
 from mark.evaluation.engines import CALIBRATION
-from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS
+from mark.evaluation.precision import answering_dtype
+from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, REPORTS
 from mark.models.faults import USE_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
@@ -182,10 +183,21 @@ def _load(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
 
 def _here(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype | None) -> StreamingEngine:
     model, tokenizer, device = load_model(candidate.folder, root, torch.float32)
-    dtype = preferred_dtype(device) if dtype is None else dtype
+    if dtype is None:
+        dtype = _dtype(candidate, root, device)
     model = for_inference(model, dtype)
     log.info("%s is merged and answers in %s", candidate.name, dtype)
     return StreamingEngine(model, tokenizer, limits.max_seq_length, limits.max_new_tokens, limits.batch_size)
+
+
+def _dtype(candidate: Candidate, root: Path, device: torch.device) -> torch.dtype:
+    """As eval answered; a damaged calibration is told where the refusal rule is read."""
+    copied = candidate.folder == CHAMPION_COPY.name
+    folder = root / CHAMPION_COPY if copied else root / REPORTS / "eval" / candidate.name
+    try:
+        return answering_dtype(folder / CALIBRATION, device)
+    except MarkError:
+        return preferred_dtype(device)
 
 
 def _there(candidate: Candidate, root: Path, limits: Limits, server: AnswerServer) -> RemoteEngine:

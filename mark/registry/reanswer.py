@@ -52,10 +52,20 @@ def answer_present(name: str, asking: Asking, root: Path) -> list[Prediction]:
         ModelError: The model or the embedder does not load.
     """
     from mark.evaluation.asking import ask_entry
+    from mark.evaluation.engines import CALIBRATION
     from mark.evaluation.inputs import EvalInputs, gather
+    from mark.files import REPORTS
 
     inputs = EvalInputs.of_project(name, asking.seed, root)
     asked = gather(inputs, asking.evaluation, asking.retrieval)
+    copied = inputs.entry / CALIBRATION  # the champion's
+    calibration = copied if copied.is_file() else root / REPORTS / "eval" / name / CALIBRATION
     return ask_entry(
-        inputs.entry, NEW, asked, asking.evaluation, asking.retrieval.top_k, asking.max_seq_length
+        inputs.entry,
+        NEW,
+        asked,
+        asking.evaluation,
+        asking.retrieval.top_k,
+        asking.max_seq_length,
+        calibration,
     )

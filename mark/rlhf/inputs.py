@@ -13,6 +13,7 @@ from typing import Any
 from mark.config import Paths, Rlhf
 from mark.errors import DataError, MarkError
 from mark.evaluation.calibration import Calibrations
+from mark.evaluation.precision import answering_dtype
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.results import DEVELOPMENT
 from mark.files import (
@@ -34,7 +35,7 @@ from mark.files import (
     sha256_file,
     sha256_text,
 )
-from mark.models.loading import entry_base, preferred_dtype
+from mark.models.loading import entry_base
 from mark.models.source_file import read_source
 from mark.records import Chunk, Example, HandwrittenQuestion, Prediction
 from mark.rlhf.answered import TUNED_CELL
@@ -193,7 +194,7 @@ def run_key(inputs: RlhfInputs, settings: Rlhf, seed: int) -> str:
     parts += [f"{path.name} {sha256_file(path)}" for path in code]
     parts += [f"{name} {version(name)}" for name in _LIBRARIES]
     parts.append(sha256_file(entry_base(inputs.sft) / "SOURCE.json"))
-    parts.append(str(preferred_dtype(training_device())))  # answers are drawn and validated in it
+    parts.append(str(answering_dtype(inputs.calibration, training_device())))  # answers are drawn in it
     return sha256_text("\n".join(parts))
 
 

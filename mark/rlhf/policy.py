@@ -85,7 +85,7 @@ def deployed(model: PeftModel, dtype: torch.dtype | None = None) -> Any:
 
     Args:
         model: The policy, float32; it is left as it is.
-        dtype: Of the copy; None = eval's.
+        dtype: Of the copy; None = what the hardware does best.
     """
     wanted = preferred_dtype(model.device) if dtype is None else dtype
     clone = copy.deepcopy(model)
@@ -94,14 +94,21 @@ def deployed(model: PeftModel, dtype: torch.dtype | None = None) -> Any:
     return for_inference(clone, wanted)
 
 
-def load_deployed(entry: Path, device: torch.device) -> tuple[Any, PreTrainedTokenizerBase]:
+def load_deployed(
+    entry: Path, device: torch.device, dtype: torch.dtype | None = None
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """Load a fine-tuned entry as it answers.
+
+    Args:
+        entry: Its folder.
+        device: Where it runs.
+        dtype: Of its weights; None = what the hardware does best.
 
     Raises:
         ModelError: Entry or base is missing, damaged, or they do not belong together.
     """
     model, tokenizer = load_entry(entry, torch.float32, device)
-    return for_inference(model, preferred_dtype(device)), tokenizer
+    return for_inference(model, dtype or preferred_dtype(device)), tokenizer
 
 
 @torch.no_grad()

@@ -13,8 +13,7 @@ from mark.answering.merging import for_inference
 from mark.config import Eval, Retrieval, Rlhf
 from mark.errors import DataError
 from mark.evaluation.asking import ask_entry
-from mark.evaluation.calibration import LOCAL
-from mark.evaluation.engines import engine_of, told_apart
+from mark.evaluation.engines import CALIBRATION, control_engine, engine_of, told_apart
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.questions import stratified
 from mark.evaluation.significance import Gain
@@ -140,8 +139,9 @@ def _answers(
         rows["sft_continued"] = [row.model_copy(update={"cell": "sft_continued"}) for row in rows["sft"]]
     else:
         rows["sft_continued"] = ask_entry(
-            inputs.control, "sft_continued", asked, evaluation, top_k, max_seq_length
-        )
+            inputs.control, "sft_continued", asked, evaluation, top_k, max_seq_length,
+            inputs.sft_answers / CALIBRATION,
+        )  # fmt: skip
     rows["rlhf"] = read_answers(inputs.policy_answers, TUNED_CELL, "rlhf", test)
     return rows
 
@@ -150,7 +150,7 @@ def engines_apart(inputs: ReportInputs) -> str:
     """Says so where eval asked a server: the control arm is asked in this process whatever eval does."""
     engines = {"base and sft": engine_of(inputs.sft_answers), "rlhf": engine_of(inputs.policy_answers)}
     if not _is_sft(inputs):
-        engines["sft_continued"] = LOCAL
+        engines["sft_continued"] = control_engine(inputs.sft_answers)
     return told_apart(engines)
 
 

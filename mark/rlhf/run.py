@@ -15,6 +15,7 @@ from transformers import TrainerState
 
 from mark.config import Rlhf, Train
 from mark.errors import DataError, MarkError
+from mark.evaluation.precision import answering_dtype
 from mark.evaluation.questions import stratified
 from mark.files import read_json, whole_folder, write_json, write_jsonl
 from mark.models.loading import entry_base
@@ -95,8 +96,9 @@ class _Run:
         verify_model(entry_base(self.inputs.sft))
         self.folder.mkdir(parents=True, exist_ok=True)
         device = training_device()
-        model, tokenizer = load_deployed(self.inputs.sft, device)
-        validation = self._validation(tokenizer)
+        dtype = answering_dtype(self.inputs.calibration, device)
+        model, tokenizer = load_deployed(self.inputs.sft, device, dtype)
+        validation = self._validation(tokenizer, dtype)
         start = self._start(validation, model, tokenizer)
         offered = offered_questions(self.inputs.train(), self.settings, self.seed)
         preferences = self._preferences(offered, validation, model, tokenizer)
@@ -145,7 +147,7 @@ class _Run:
     def _prompt_tokens(self) -> int:
         return self.train.max_seq_length - self.settings.sampling.max_new_tokens
 
-    def _validation(self, tokenizer: PreTrainedTokenizerBase) -> Validation:
+    def _validation(self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Validation:
         """The questions that a checkpoint is chosen by; there may be none."""
         rows = stratified(self.inputs.validation(), self.settings.val_questions, lambda row: row.kind)
         tasks = tasks_of(rows, self.chunks, tokenizer, self._prompt_tokens)
@@ -158,6 +160,7 @@ class _Run:
             max_new_tokens=self.settings.sampling.max_new_tokens,
             batch_size=self.settings.sampling.batch_size,
             seed=derived_seed(self.seed, "divergence"),
+            dtype=dtype,
         )
 
     def _start(self, validation: Validation, model: Any, tokenizer: PreTrainedTokenizerBase) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -40,6 +41,7 @@ class Validation:
         max_new_tokens: Of an answer.
         batch_size: Questions answered together.
         seed: Of the samples that the divergence is estimated on: the same at every step.
+        dtype: Of the weights that answer; None = what the hardware does best.
     """
 
     tasks: Sequence[Task]
@@ -49,10 +51,11 @@ class Validation:
     max_new_tokens: int
     batch_size: int
     seed: int
+    dtype: torch.dtype | None = None
 
     def measure(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         """`val_reward` and `val_kl` (nats an answer) of a policy with its reference beside it."""
-        answering = deployed(model)
+        answering = deployed(model, self.dtype)
         reward = self.reward(answering, tokenizer)
         sampler = Sampler(1.0, self.max_new_tokens, self.batch_size, self.seed)
         drawn = [answer for (answer,) in sampler.draw(answering, tokenizer, self.probes)]

@@ -1,0 +1,58 @@
+"""bfloat16 answers only where its answers are those of float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mark.answering.engine import Generation
+from mark.errors import DataError
+from mark.evaluation.calibration import Calibrations, PrecisionCheck
+from mark.evaluation.engines import CALIBRATION, engine_of
+from mark.evaluation.precision import answering_dtype, compared
+from mark.files import write_json
+
+LOW = torch.bfloat16
+
+
+def said(text: str, refuses: float = 0.1) -> Generation:
+    return Generation(text, text, -0.5, refuses, ())
+
+
+def calibrated(folder: Path, check: PrecisionCheck | None) -> Path:
+    found = Calibrations(entry="e", base="b", question_ids=[], thresholds={}, precision_check=check)
+    write_json(folder / CALIBRATION, found.model_dump(mode="json"))
+    return folder / CALIBRATION
+
+
+def test_answers_are_compared_by_their_words(caplog: pytest.LogCaptureFixture) -> None:
+    full = [said("within 72 hours"), said("the Commission"), said("")]
+    caplog.set_level("INFO")
+    same = compared(full, full)
+    assert (same.questions, same.same_text, same.token_f1, same.refusal_difference) == (3, 3, 1.0, 0.0)
+    assert same.agrees and "3 of 3 answers are the same text" in caplog.text
+    apart = compared(full, [said("within 24 hours", 0.4), said("the Commission"), said("")])
+    assert (apart.same_text, apart.refusal_difference) == (2, 0.3)
+    assert 0.85 < apart.token_f1 < 0.9 and not apart.agrees
+    assert "are written in float32" in caplog.text
+
+
+def test_what_eval_found_decides_wherever_the_entry_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mark.evaluation.precision.preferred_dtype", lambda device: LOW)
+    full = [said("one"), said("two")]
+    assert answering_dtype(tmp_path / CALIBRATION, "cpu") == LOW  # never evaluated
+    assert answering_dtype(calibrated(tmp_path, None), "cpu") == LOW  # evaluated where there was no choice
+    assert answering_dtype(calibrated(tmp_path, compared(full, full)), "cpu") == LOW
+    assert engine_of(tmp_path) == "local"
+    path = calibrated(tmp_path, compared(full, full[::-1]))
+    assert answering_dtype(path, "cpu") == torch.float32
+    assert engine_of(tmp_path) == "local in float32"  # told where it is compared with another
+    path.write_text("{")
+    with pytest.raises(DataError):
+        answering_dtype(path, "cpu")
+    monkeypatch.setattr("mark.evaluation.precision.preferred_dtype", lambda device: torch.float32)
+    assert answering_dtype(path, "cpu") == torch.float32  # nothing to decide
