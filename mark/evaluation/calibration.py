@@ -15,7 +15,11 @@ from mark.evaluation.questions import Question
 from mark.files import REPORTS, read_json
 
 LOCAL = "local"  # the engine that runs a model in its own process
-_CLOSE = 0.9  # mean token F1 between answers in two precisions, from which on they agree
+# Answers in two precisions agree up to these. Greedy decoding turns a near tie into other words, so equal texts are
+# not asked for: two implementations in one precision differ in as many (docs/speed.md).
+_LEAST_F1 = 0.8
+_MOST_NATS = 0.05
+_MOST_REFUSAL = 0.1
 
 
 class PrecisionCheck(BaseModel):
@@ -26,12 +30,17 @@ class PrecisionCheck(BaseModel):
     questions: int
     same_text: int  # answers that are equal
     token_f1: float  # of one answer against the other, mean
+    logprob_difference: float  # of the answers' mean log probability, nats a token, mean
     refusal_difference: float  # of the refusal's probability, the largest
 
     @property
     def agrees(self) -> bool:
         """Whether bfloat16 may answer in float32's place."""
-        return self.token_f1 >= _CLOSE
+        return (
+            self.token_f1 >= _LEAST_F1
+            and self.logprob_difference <= _MOST_NATS
+            and self.refusal_difference <= _MOST_REFUSAL
+        )
 
 
 class Calibrations(BaseModel):

@@ -29,13 +29,18 @@ def compared(full: Sequence[Generation], low: Sequence[Generation]) -> Precision
     close = sum(float(a.text == b.text) or token_f1(b.text, a.text) for a, b in pairs) / len(pairs)
     apart = max(abs(a.refusal_probability - b.refusal_probability) for a, b in pairs)
     same = sum(a.text == b.text for a, b in pairs)
+    nats = sum(abs(a.mean_logprob - b.mean_logprob) for a, b in pairs) / len(pairs)
     found = PrecisionCheck(
-        questions=len(pairs), same_text=same, token_f1=round(close, 4), refusal_difference=round(apart, 4)
+        questions=len(pairs),
+        same_text=same,
+        token_f1=round(close, 4),
+        logprob_difference=round(nats, 4),
+        refusal_difference=round(apart, 4),
     )
     log.info(
-        "bfloat16 against float32: %d of %d answers are the same text, token F1 between them %.3f, refusal "
-        "probabilities at most %.3f apart: answers are written in %s",
-        same, len(pairs), close, apart, "bfloat16" if found.agrees else "float32",
+        "bfloat16 against float32: %d of %d answers are the same text, token F1 between them %.3f, log probabilities "
+        "%.3f nats a token apart, refusal probabilities at most %.3f: answers are written in %s",
+        same, len(pairs), close, nats, apart, "bfloat16" if found.agrees else "float32",
     )  # fmt: skip
     return found
 

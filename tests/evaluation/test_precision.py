@@ -17,8 +17,8 @@ from mark.files import write_json
 LOW = torch.bfloat16
 
 
-def said(text: str, refuses: float = 0.1) -> Generation:
-    return Generation(text, text, -0.5, refuses, ())
+def said(text: str, refuses: float = 0.1, nats: float = -0.5) -> Generation:
+    return Generation(text, text, nats, refuses, ())
 
 
 def calibrated(folder: Path, check: PrecisionCheck | None) -> Path:
@@ -33,9 +33,22 @@ def test_answers_are_compared_by_their_words(caplog: pytest.LogCaptureFixture) -
     same = compared(full, full)
     assert (same.questions, same.same_text, same.token_f1, same.refusal_difference) == (3, 3, 1.0, 0.0)
     assert same.agrees and "3 of 3 answers are the same text" in caplog.text
-    apart = compared(full, [said("within 24 hours", 0.4), said("the Commission"), said("")])
-    assert (apart.same_text, apart.refusal_difference) == (2, 0.3)
-    assert 0.85 < apart.token_f1 < 0.9 and not apart.agrees
+    near = compared(full, [said("within 24 hours", nats=-0.56), said("the Commission"), said("")])
+    assert (near.same_text, near.logprob_difference) == (2, 0.02)
+    assert 0.85 < near.token_f1 < 0.9 and near.agrees
+
+
+@pytest.mark.parametrize(
+    "other",
+    [said("nobody knows"), said("within 72 hours", refuses=0.4), said("within 72 hours", nats=-0.7)],
+    ids=["words", "refusal", "probability"],
+)
+def test_answers_that_are_apart_are_written_in_float32(
+    other: Generation, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    full = [said("within 72 hours"), said("the Commission")]
+    assert not compared(full, [other, full[1]]).agrees
     assert "are written in float32" in caplog.text
 
 
