@@ -38,8 +38,8 @@ def compared(full: Sequence[Generation], low: Sequence[Generation]) -> Precision
         refusal_difference=round(apart, 4),
     )
     log.info(
-        "bfloat16 against float32: %d of %d answers are the same text, token F1 between them %.3f, log probabilities "
-        "%.3f nats a token apart, refusal probabilities at most %.3f: answers are written in %s",
+        "bfloat16 against float32: %d of %d answers are the same text, token F1 between them %.3f, log "
+        "probabilities %.3f nats a token apart, those of refusing at most %.3f: answers are written in %s",
         same, len(pairs), close, nats, apart, "bfloat16" if found.agrees else "float32",
     )  # fmt: skip
     return found
