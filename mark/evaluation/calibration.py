@@ -15,8 +15,8 @@ from mark.evaluation.questions import Question
 from mark.files import REPORTS, read_json
 
 LOCAL = "local"  # the engine that runs a model in its own process
-# Answers in two precisions agree up to these. Greedy decoding turns a near tie into other words, so equal texts
-# are not asked for: two implementations in one precision differ in as many (docs/speed.md).
+# Answers in two precisions agree up to these. Greedy decoding turns a near tie into other words, so equal
+# texts are not asked for: two implementations in one precision differ in as many (docs/speed.md).
 _LEAST_F1 = 0.8
 _MOST_NATS = 0.05
 _MOST_REFUSAL = 0.1
