@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -54,6 +55,9 @@ class Calibrations(BaseModel):
     base: str
     question_ids: list[str]  # the validation questions that were used
     precision_check: PrecisionCheck | None = None  # where the machine would rather answer in bfloat16
+    answers_in: Literal["float32", "bfloat16"] | None = (
+        None  # what followed from it; None = there was no choice
+    )
     thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive
 
     @classmethod

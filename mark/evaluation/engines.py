@@ -41,8 +41,7 @@ def control_engine(folder: Path) -> str:
 
 
 def _forced(found: Calibrations) -> str:
-    check = found.precision_check
-    return "" if found.engine != LOCAL or check is None or check.agrees else " in float32"
+    return " in float32" if found.engine == LOCAL and found.answers_in == "float32" else ""
 
 
 def told_apart(engines: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -76,7 +76,8 @@ class _Run:
     continued: bool  # trained on from another entry, whose evaluation holds the base model's cells
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (cell, question id)
     seconds: dict[str, float] = field(default_factory=dict)
-    precision_check: PrecisionCheck | None = None  # where there was a choice
+    precision_check: PrecisionCheck | None = None
+    answers_in: Literal["float32", "bfloat16"] | None = None  # where there was a choice
 
     @property
     def cells(self) -> list[Cell]:
@@ -146,24 +147,41 @@ def _answered_here(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
 
 
 def _precision(run: _Run, inputs: EvalInputs, device: torch.device) -> torch.dtype:
-    """What all cells are answered in: bfloat16 where the hardware has it and the tuned answers agree."""
+    """What all cells are answered in: bfloat16 where the hardware has it and the tuned answers agree.
+
+    An arm of RLHF answers as the entry that it went on from, which it is compared with.
+    """
     dtype = preferred_dtype(device)
+    if dtype == torch.float32:
+        return dtype
+    run.answers_in = read_json(inputs.entry / "entry.json").get("answers_in")
+    if run.answers_in is None:
+        run.precision_check = _check_precision(run, inputs, dtype, device)
+        agrees = run.precision_check is None or run.precision_check.agrees
+        run.answers_in = "bfloat16" if agrees else "float32"
+    return torch.float32 if run.answers_in == "float32" else dtype
+
+
+def _check_precision(
+    run: _Run, inputs: EvalInputs, low: torch.dtype, device: torch.device
+) -> PrecisionCheck | None:
+    """Some of the tuned model's answers in both precisions; None where it is asked nothing."""
     cells = [cell for cell in run.cells if cell.model == "tuned"]
-    if dtype == torch.float32 or not cells:
-        return dtype
     asked = run.asked.validation[:: max(1, len(run.asked.validation) // CHECKED)][:CHECKED]
-    cell = CELLS[cells[-1].calibration]
-    requests = list(dict.fromkeys(request_for(q, cell, run.asked.chunks, run.top_k) for q in asked))
+    requests = dict.fromkeys(
+        request_for(q, CELLS[cell.calibration], run.asked.chunks, run.top_k)
+        for cell in cells[-1:]
+        for q in asked
+    )
     if not requests:
-        return dtype
+        return None
     answers = []
-    for kind in (torch.float32, dtype):
+    for kind in (torch.float32, low):
         model, tokenizer = load_entry(inputs.entry, torch.float32, device)
-        answers.append(_local(run, for_inference(model, kind), tokenizer).generate(requests, str(kind)))
+        answers.append(_local(run, for_inference(model, kind), tokenizer).generate(list(requests), str(kind)))
         del model
         gc.collect()
-    run.precision_check = compared(*answers)
-    return dtype if run.precision_check.agrees else torch.float32
+    return compared(*answers)
 
 
 def _answered_there(run: _Run, inputs: EvalInputs) -> dict[str, Any]:
@@ -304,5 +322,6 @@ def _calibrations(run: _Run, inputs: EvalInputs, engine: str) -> Calibrations:
         base=inputs.base.name,
         question_ids=[question.id for question in run.asked.validation],
         precision_check=run.precision_check,
+        answers_in=run.answers_in,
         thresholds=thresholds,
     )

@@ -58,5 +58,4 @@ def answering_dtype(calibration: Path, device: torch.device | str) -> torch.dtyp
     dtype = preferred_dtype(device)
     if dtype == torch.float32 or not calibration.is_file():
         return dtype
-    check = Calibrations.read(calibration).precision_check
-    return dtype if check is None or check.agrees else torch.float32
+    return torch.float32 if Calibrations.read(calibration).answers_in == "float32" else dtype

@@ -37,14 +37,13 @@ class RlhfEntry(Entry):
     sft_val_reward: float  # of the entry that it started from
     pairs: int  # preferences; questions for grpo and rloo
     reward_model: RewardModelRecord | None = None  # grpo, rloo: where one is wanted
+    answers_in: Literal["float32", "bfloat16"] | None = None  # as the entry that it started from
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, plain: Any) -> dict[str, Any]:
         """A run without a reward model has a record without one."""
         values: dict[str, Any] = plain(self)
-        if self.reward_model is None:
-            del values["reward_model"]
-        return values
+        return {k: v for k, v in values.items() if k not in ("reward_model", "answers_in") or v is not None}
 
 
 def record_of(
@@ -91,6 +90,7 @@ def record_of(
         val_reward=measured[best][VAL_REWARD],
         val_kl=measured[best][VAL_KL],
         sft_val_reward=arms.start,
+        answers_in=arms.validation.answers_in,
         pairs=ledger.rows if online else ledger.pairs + ledger.human_ratings,
     )
 

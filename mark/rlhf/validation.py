@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -15,12 +15,14 @@ from mark.answering.engine import Engine, Generation, Request
 from mark.answering.refusal import Evidence, fit
 from mark.config import Reward
 from mark.evaluation.metrics import answerable_golds, token_f1
+from mark.models.loading import preferred_dtype
 from mark.prompting import REFUSAL
 from mark.rlhf.policy import as_reference, deployed, divergence, evaluating
 from mark.rlhf.reward import judge
 from mark.rlhf.sampling import Sampler, Task
 from mark.rlhf.schedule import Steps
 from mark.train.callbacks import ProgressCallback
+from mark.train.hardware import training_device
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -52,6 +54,13 @@ class Validation:
     batch_size: int
     seed: int
     dtype: torch.dtype | None = None
+
+    @property
+    def answers_in(self) -> Literal["float32", "bfloat16"] | None:
+        """Recorded where the hardware leaves a choice."""
+        if self.dtype is None or preferred_dtype(training_device()) == torch.float32:
+            return None
+        return "float32" if self.dtype == torch.float32 else "bfloat16"
 
     def measure(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
         """`val_reward` and `val_kl` (nats an answer) of a policy with its reference beside it."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mark.errors import LeakError, ModelError
 from mark.evaluation import EvalInputs, EvalResult, evaluate, grid, summary_text, write_results
-from mark.evaluation.calibration import Calibrations
+from mark.evaluation.calibration import Calibrations, PrecisionCheck
 from mark.files import ADAPTER, read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from mark.prompting import REFUSAL
 from mark.records import Example, Prediction
@@ -182,3 +183,26 @@ def test_a_leak_stops_the_evaluation(project: Path, tmp_path: Path, how: str) ->
     inputs = EvalInputs(**{**vars(inputs), "data": tmp_path})
     with pytest.raises(LeakError, match="test-hw-1" if how == "question" else "Article 3"):
         evaluate(inputs, SETTINGS, RETRIEVAL, MAX_LENGTH)
+
+
+def test_bfloat16_answers_only_where_its_answers_agree(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model's do not; an arm that went on from an entry answers as that did."""
+    monkeypatch.setattr(grid, "preferred_dtype", lambda device: torch.bfloat16)
+    fewer = SETTINGS.model_copy(update={"cells": ["tuned_retrieval"]})
+    root = tmp_path / "project"
+    shutil.copytree(project, root)
+    inputs = EvalInputs.of_project("random_lora", 7, root)
+    own = evaluate(inputs, fewer, RETRIEVAL, MAX_LENGTH)
+    check = own.metrics["precision_check"]
+    assert check["questions"] == 3 and check["logprob_difference"] > 0
+    agrees = PrecisionCheck(**check).agrees
+    assert own.calibrations.answers_in == own.metrics["precision"] == ("bfloat16" if agrees else "float32")
+    for precision in ("bfloat16", "float32"):
+        write_json(
+            inputs.entry / "entry.json", read_json(inputs.entry / "entry.json") | {"answers_in": precision}
+        )
+        followed = evaluate(inputs, fewer, RETRIEVAL, MAX_LENGTH)
+        assert followed.metrics["precision"] == followed.calibrations.answers_in == precision
+        assert "precision_check" not in followed.metrics

@@ -22,7 +22,10 @@ def said(text: str, refuses: float = 0.1, nats: float = -0.5) -> Generation:
 
 
 def calibrated(folder: Path, check: PrecisionCheck | None) -> Path:
-    found = Calibrations(entry="e", base="b", question_ids=[], thresholds={}, precision_check=check)
+    answers_in = None if check is None else "bfloat16" if check.agrees else "float32"
+    found = Calibrations(
+        entry="e", base="b", question_ids=[], thresholds={}, precision_check=check, answers_in=answers_in
+    )
     write_json(folder / CALIBRATION, found.model_dump(mode="json"))
     return folder / CALIBRATION
 
