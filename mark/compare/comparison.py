@@ -159,10 +159,16 @@ def compare_entries(inputs: CompareInputs, settings: Eval, seed: int) -> Tree:
     labels = dict.fromkeys(label for rows in found["rows"].values() for label in rows)
     found["models"] = sorted(labels, key=lambda label: label == EXTRACTIVE)
     found |= _notes(inputs.entries[0])
-    apart = told_apart({entry.name: str(entry.metrics.get("engine", LOCAL)) for entry in inputs.entries})
+    apart = told_apart({entry.name: _engine(entry.metrics) for entry in inputs.entries})
     if apart:
         found["engines"] = apart
     return dict(rounded(found))
+
+
+def _engine(metrics: Tree) -> str:
+    """What gave an entry's answers; in which precision, where it is known."""
+    precision = f" in {metrics['precision']}" if "precision" in metrics else ""
+    return f"{metrics.get('engine', LOCAL)}{precision}"
 
 
 def _answers(entries: Sequence[Evaluated]) -> dict[str, dict[str, Prediction]]:

@@ -16,6 +16,7 @@ from mark.evaluation.questions import Question
 from mark.files import REPORTS, read_json
 
 LOCAL = "local"  # the engine that runs a model in its own process
+Precision = Literal["float32", "bfloat16"]  # of the weights that answer
 # Answers in two precisions agree up to these. Greedy decoding turns a near tie into other words, so equal
 # texts are not asked for: two implementations in one precision differ in as many (docs/speed.md).
 _LEAST_F1 = 0.8
@@ -55,9 +56,7 @@ class Calibrations(BaseModel):
     base: str
     question_ids: list[str]  # the validation questions that were used
     precision_check: PrecisionCheck | None = None  # where the machine would rather answer in bfloat16
-    answers_in: Literal["float32", "bfloat16"] | None = (
-        None  # what followed from it; None = there was no choice
-    )
+    answers_in: Precision | None = None  # None = a server answered, and in files of older versions
     thresholds: dict[str, Calibration]  # base, base_retrieval, tuned, tuned_retrieval, extractive
 
     @classmethod
@@ -80,6 +79,7 @@ class Thresholds:
     without: Calibration | None
     retrieval: Calibration | None
     engine: str = LOCAL  # whose answers they were fitted on
+    answers_in: Precision | None = None  # the precision of those answers, where it is known
 
 
 def thresholds_of(name: str, root: Path) -> Thresholds:
@@ -99,7 +99,8 @@ def thresholds_of(name: str, root: Path) -> Thresholds:
             return Thresholds(None, kept[name])
         role = "tuned" if found.entry == name else "base" if found.base == name else None
         if role is not None and not kept.keys().isdisjoint((role, f"{role}_retrieval")):
-            return Thresholds(kept.get(role), kept.get(f"{role}_retrieval"), found.engine)
+            rules = kept.get(role), kept.get(f"{role}_retrieval")
+            return Thresholds(*rules, found.engine, found.answers_in)
     return Thresholds(None, None)
 
 

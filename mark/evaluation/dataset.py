@@ -19,9 +19,8 @@ from mark.config import PARAMS, Eval, Retrieval, load_section, load_seed, load_v
 from mark.errors import DataError
 from mark.evaluation.calibration import LOCAL, Thresholds, thresholds_of
 from mark.evaluation.cells import CELLS, from_generation, predict, request_for
-from mark.evaluation.engines import CALIBRATION
 from mark.evaluation.inputs import brought_passages, check_contexts, with_contexts
-from mark.evaluation.precision import answering_dtype
+from mark.evaluation.precision import dtype_of_model
 from mark.evaluation.questions import Question, from_example, from_handwritten
 from mark.evaluation.report import dataset_text
 from mark.evaluation.significance import Bootstrap, choose_clusters
@@ -98,8 +97,7 @@ def _engine(
         )
         return there, {"engine": there.name, "engine_model": there.model}
     model, tokenizer, device = load_model(name, root, torch.float32)
-    dtype = answering_dtype(root / REPORTS / "eval" / name / CALIBRATION, device)
-    model = for_inference(model, dtype)
+    model = for_inference(model, dtype_of_model(name, root, device))
     here = Engine(model, tokenizer, max_seq_length, settings.max_new_tokens, settings.batch_size)
     return here, {"engine": LOCAL, "precision": str(model.dtype).removeprefix("torch.")}
 

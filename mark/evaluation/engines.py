@@ -41,7 +41,7 @@ def control_engine(folder: Path) -> str:
 
 
 def _forced(found: Calibrations) -> str:
-    return " in float32" if found.engine == LOCAL and found.answers_in == "float32" else ""
+    return f" in {found.answers_in}" if found.engine == LOCAL and found.answers_in else ""
 
 
 def told_apart(engines: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -18,7 +18,7 @@ from mark.answering.merging import for_inference
 from mark.answering.remote import RemoteEngine, remote_engine
 from mark.config import Eval, Retrieval
 from mark.errors import ModelError
-from mark.evaluation.calibration import LOCAL, Calibrations, PrecisionCheck, calibrate
+from mark.evaluation.calibration import LOCAL, Calibrations, Precision, PrecisionCheck, calibrate
 from mark.evaluation.cells import (
     CELLS,
     Answer,
@@ -31,11 +31,12 @@ from mark.evaluation.cells import (
 from mark.evaluation.development import development, development_rows
 from mark.evaluation.inputs import Asked, EvalInputs, gather
 from mark.evaluation.precision import CHECKED, compared
-from mark.evaluation.questions import Question
+from mark.evaluation.questions import Question, stratified
 from mark.evaluation.significance import Bootstrap
 from mark.evaluation.summary import rounded, summarise
 from mark.files import ADAPTER, read_json, sha256_file
-from mark.models.loading import load_base, load_entry, preferred_dtype
+from mark.models.loading import entry_base, load_base, load_entry, preferred_dtype
+from mark.models.source_file import storage_in
 from mark.records import Prediction
 from mark.seeding import derived_seed
 
@@ -77,7 +78,7 @@ class _Run:
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (cell, question id)
     seconds: dict[str, float] = field(default_factory=dict)
     precision_check: PrecisionCheck | None = None
-    answers_in: Literal["float32", "bfloat16"] | None = None  # where there was a choice
+    answers_in: Precision | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -152,13 +153,14 @@ def _precision(run: _Run, inputs: EvalInputs, device: torch.device) -> torch.dty
     An arm of RLHF answers as the entry that it went on from, which it is compared with.
     """
     dtype = preferred_dtype(device)
-    if dtype == torch.float32:
-        return dtype
-    run.answers_in = read_json(inputs.entry / "entry.json").get("answers_in")
-    if run.answers_in is None:
+    told: Precision | None = read_json(inputs.entry / "entry.json").get("answers_in")
+    as_they_are = storage_in(
+        entry_base(inputs.entry)
+    ).placed  # in 4 bits or spread: no other weights to compare
+    if dtype == torch.bfloat16 and told is None and not as_they_are:
         run.precision_check = _check_precision(run, inputs, dtype, device)
-        agrees = run.precision_check is None or run.precision_check.agrees
-        run.answers_in = "bfloat16" if agrees else "float32"
+        told = "float32" if run.precision_check is not None and not run.precision_check.agrees else None
+    run.answers_in = "float32" if dtype == torch.float32 or told == "float32" else "bfloat16"
     return torch.float32 if run.answers_in == "float32" else dtype
 
 
@@ -167,7 +169,7 @@ def _check_precision(
 ) -> PrecisionCheck | None:
     """Some of the tuned model's answers in both precisions; None where it is asked nothing."""
     cells = [cell for cell in run.cells if cell.model == "tuned"]
-    asked = run.asked.validation[:: max(1, len(run.asked.validation) // CHECKED)][:CHECKED]
+    asked = stratified(run.asked.validation, CHECKED, lambda question: question.kind)
     requests = dict.fromkeys(
         request_for(q, CELLS[cell.calibration], run.asked.chunks, run.top_k)
         for cell in cells[-1:]

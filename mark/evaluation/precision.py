@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 from mark.answering.engine import Generation
-from mark.evaluation.calibration import Calibrations, PrecisionCheck
+from mark.evaluation.calibration import Calibrations, Precision, PrecisionCheck, thresholds_of
+from mark.evaluation.engines import CALIBRATION
 from mark.evaluation.metrics import token_f1
+from mark.files import CHAMPION_COPY
 from mark.models.loading import preferred_dtype
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,30 @@ def compared(full: Sequence[Generation], low: Sequence[Generation]) -> Precision
 
 
 def answering_dtype(calibration: Path, device: torch.device | str) -> torch.dtype:
-    """The weights' type for answering: what the hardware does best, but no bfloat16 that eval saw differ.
+    """The weights' type that an entry answers in: eval's, which its refusal rule was fitted on.
 
     Args:
-        calibration: reports/eval/<entry>/calibration.json; it may be missing.
+        calibration: reports/eval/<entry>/calibration.json; without it the hardware decides.
         device: Where the model runs.
 
     Raises:
         DataError: The file is damaged.
     """
-    dtype = preferred_dtype(device)
-    if dtype == torch.float32 or not calibration.is_file():
-        return dtype
-    return torch.float32 if Calibrations.read(calibration).answers_in == "float32" else dtype
+    known = Calibrations.read(calibration).answers_in if calibration.is_file() else None
+    return _dtype(known, device)
+
+
+def dtype_of_model(name: str, root: Path, device: torch.device | str) -> torch.dtype:
+    """The same by a model's name: `champion`, an entry, or a base model, which the first entry's eval asked.
+
+    Raises:
+        DataError: A calibration file is damaged.
+    """
+    if name == CHAMPION_COPY.name:
+        return answering_dtype(root / CHAMPION_COPY / CALIBRATION, device)
+    return _dtype(thresholds_of(name, root).answers_in, device)
+
+
+def _dtype(known: Precision | None, device: torch.device | str) -> torch.dtype:
+    """bfloat16 is never emulated."""
+    return torch.float32 if known == "float32" else preferred_dtype(device)

@@ -17,8 +17,8 @@ from mark.config import AnswerServer, Serve
 from mark.errors import ConfigError, EndpointError, GuardError, MarkError, ModelError
 from mark.evaluation.calibration import LOCAL, Calibrations, Thresholds, thresholds_of
 from mark.evaluation.engines import CALIBRATION
-from mark.evaluation.precision import answering_dtype
-from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS, REPORTS
+from mark.evaluation.precision import dtype_of_model
+from mark.files import BASE_MODELS, CHAMPION, CHAMPION_COPY, MODELS
 from mark.models.faults import USE_FAULTS, first_line
 from mark.models.loading import load_model, preferred_dtype
 from mark.models.source_file import base_sha256, read_source
@@ -193,9 +193,8 @@ def _here(candidate: Candidate, root: Path, limits: Limits, dtype: torch.dtype |
 def _dtype(candidate: Candidate, root: Path, device: torch.device) -> torch.dtype:
     """As eval answered; a damaged calibration is told where the refusal rule is read."""
     copied = candidate.folder == CHAMPION_COPY.name
-    folder = root / CHAMPION_COPY if copied else root / REPORTS / "eval" / candidate.name
     try:
-        return answering_dtype(folder / CALIBRATION, device)
+        return dtype_of_model(candidate.folder if copied else candidate.name, root, device)
     except MarkError:
         return preferred_dtype(device)
 

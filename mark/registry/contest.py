@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mark.errors import DataError
 from mark.evaluation.calibration import LOCAL
-from mark.evaluation.engines import engine_of, told_apart
+from mark.evaluation.engines import control_engine, engine_of, told_apart
 from mark.evaluation.questions import HANDWRITTEN
 from mark.evaluation.significance import Bootstrap
 from mark.files import CHAMPION_COPY, MODELS, read_jsonl, write_jsonl
@@ -175,4 +175,5 @@ def _kept(asked: Sequence[Prediction], registry: ModelRegistry) -> tuple[list[Pr
         return answers, engine
     later = registry.root / CHAMPION_COPY / PRESENT
     answers = read_jsonl(later, Prediction) if later.is_file() else []
-    return answers if answers and covers(answers, asked) else None, LOCAL
+    made_here = control_engine(registry.root / CHAMPION_COPY)  # in the precision of its own evaluation
+    return answers if answers and covers(answers, asked) else None, made_here

@@ -24,7 +24,7 @@ from mark.rlhf.trainers import Setup, build_trainer
 from mark.rlhf.validation import Validation
 from mark.seeding import seed_everything
 from mark.train.data import encode, lengths
-from mark.train.sampler import EpochSampler
+from mark.train.sampler import EpochSampler, places_by_beginning
 from mark.train.trainer import AnswerTrainer, Schedule, training_arguments
 from mark.train.workload import prepare
 
@@ -122,7 +122,8 @@ class Arms:
         arguments = training_arguments(settings, schedule, self.seed, folder, self.bf16, self.device)
         arguments.save_total_limit = None  # the best one is known at the end
         collator = prepare(model, tokenizer, settings, self.device)
-        order = EpochSampler(lengths(rows), group, self.seed, settings.length_grouping)
+        places = places_by_beginning(rows["input_ids"]) if settings.passage_grouping else None
+        order = EpochSampler(lengths(rows), group, self.seed, settings.length_grouping, places)
         trainer = AnswerTrainer(model, arguments, rows, rows.select([]), collator, order)
         return self._fit(trainer, model, tokenizer, "sft continued")
 

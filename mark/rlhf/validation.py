@@ -15,14 +15,12 @@ from mark.answering.engine import Engine, Generation, Request
 from mark.answering.refusal import Evidence, fit
 from mark.config import Reward
 from mark.evaluation.metrics import answerable_golds, token_f1
-from mark.models.loading import preferred_dtype
 from mark.prompting import REFUSAL
 from mark.rlhf.policy import as_reference, deployed, divergence, evaluating
 from mark.rlhf.reward import judge
 from mark.rlhf.sampling import Sampler, Task
 from mark.rlhf.schedule import Steps
 from mark.train.callbacks import ProgressCallback
-from mark.train.hardware import training_device
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -57,8 +55,8 @@ class Validation:
 
     @property
     def answers_in(self) -> Literal["float32", "bfloat16"] | None:
-        """Recorded where the hardware leaves a choice."""
-        if self.dtype is None or preferred_dtype(training_device()) == torch.float32:
+        """`dtype`, as records have it."""
+        if self.dtype is None:
             return None
         return "float32" if self.dtype == torch.float32 else "bfloat16"
 

@@ -140,6 +140,13 @@ def test_entries_that_different_engines_ran_are_compared_and_that_is_said(tmp_pa
     assert found["engines"] == told
     assert f"With care: {told}." in " ".join(comparison_text(found).split())
     assert "engines" not in compare_entries(project(tmp_path, 0.5, 0.6, "rlhf"), settings(), 7)
+    for name, precision in ((SFT, "bfloat16"), (POLICY, "float32")):
+        path = tmp_path / f"metrics/eval_{name}.json"
+        metrics = read_json(path)
+        metrics[f"eval_{name}"] |= {"engine": "local", "precision": precision}
+        write_json(path, metrics)
+    found = compare_entries(CompareInputs.of_project([SFT, POLICY], tmp_path), settings(), 7)
+    assert f"({SFT} by local in bfloat16, {POLICY} by local in float32)" in found["engines"]
 
 
 def test_other_questions_are_not_compared(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from mark.answering.engine import Generation
+from mark.answering.refusal import fit
 from mark.errors import DataError
 from mark.evaluation.calibration import Calibrations, PrecisionCheck
-from mark.evaluation.engines import CALIBRATION, engine_of
-from mark.evaluation.precision import answering_dtype, compared
-from mark.files import write_json
+from mark.evaluation.engines import CALIBRATION, control_engine, engine_of
+from mark.evaluation.precision import answering_dtype, compared, dtype_of_model
+from mark.files import CHAMPION_COPY, REPORTS, write_json
 
 LOW = torch.bfloat16
 
@@ -63,12 +64,27 @@ def test_what_eval_found_decides_wherever_the_entry_answers(
     assert answering_dtype(tmp_path / CALIBRATION, "cpu") == LOW  # never evaluated
     assert answering_dtype(calibrated(tmp_path, None), "cpu") == LOW  # evaluated where there was no choice
     assert answering_dtype(calibrated(tmp_path, compared(full, full)), "cpu") == LOW
-    assert engine_of(tmp_path) == "local"
+    assert engine_of(tmp_path) == control_engine(tmp_path) == "local in bfloat16"
     path = calibrated(tmp_path, compared(full, full[::-1]))
     assert answering_dtype(path, "cpu") == torch.float32
-    assert engine_of(tmp_path) == "local in float32"  # told where it is compared with another
+    assert engine_of(tmp_path) == control_engine(tmp_path) == "local in float32"  # told where it is compared
     path.write_text("{")
     with pytest.raises(DataError):
         answering_dtype(path, "cpu")
     monkeypatch.setattr("mark.evaluation.precision.preferred_dtype", lambda device: torch.float32)
-    assert answering_dtype(path, "cpu") == torch.float32  # nothing to decide
+    path = calibrated(tmp_path, compared(full, full))
+    assert answering_dtype(path, "cpu") == torch.float32  # bfloat16 is not emulated
+
+
+def test_a_base_model_and_the_champion_answer_as_they_were_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mark.evaluation.precision.preferred_dtype", lambda device: LOW)
+    rule = fit([], [], [])
+    found = Calibrations(entry="e", base="b", question_ids=[], thresholds={"base": rule, "tuned": rule})
+    for answers_in, dtype in (("float32", torch.float32), ("bfloat16", LOW), (None, LOW)):
+        kept = found.model_copy(update={"answers_in": answers_in}).model_dump(mode="json")
+        for folder in (tmp_path / REPORTS / "eval/e", tmp_path / CHAMPION_COPY):
+            write_json(folder / CALIBRATION, kept)
+        assert {dtype_of_model(name, tmp_path, "cpu") for name in ("e", "b", "champion")} == {dtype}
+        assert dtype_of_model("another", tmp_path, "cpu") == LOW
