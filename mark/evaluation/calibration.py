@@ -32,7 +32,7 @@ class PrecisionCheck(BaseModel):
     questions: int
     same_text: int  # answers that are equal
     token_f1: float  # of one answer against the other, mean
-    logprob_difference: float  # of the answers' mean log probability, nats a token, mean
+    logprob_difference: float  # of the mean log probability of equal texts, nats a token, mean
     refusal_difference: float  # of the refusal's probability, the largest
 
     @property

@@ -31,7 +31,8 @@ def compared(full: Sequence[Generation], low: Sequence[Generation]) -> Precision
     close = sum(float(a.text == b.text) or token_f1(b.text, a.text) for a, b in pairs) / len(pairs)
     apart = max(abs(a.refusal_probability - b.refusal_probability) for a, b in pairs)
     same = sum(a.text == b.text for a, b in pairs)
-    nats = sum(abs(a.mean_logprob - b.mean_logprob) for a, b in pairs) / len(pairs)
+    alike = [abs(a.mean_logprob - b.mean_logprob) for a, b in pairs if a.text == b.text]
+    nats = sum(alike) / max(len(alike), 1)
     found = PrecisionCheck(
         questions=len(pairs),
         same_text=same,
@@ -41,7 +42,7 @@ def compared(full: Sequence[Generation], low: Sequence[Generation]) -> Precision
     )
     log.info(
         "bfloat16 against float32: %d of %d answers are the same text, token F1 between them %.3f, log "
-        "probabilities %.3f nats a token apart, those of refusing at most %.3f: answers are written in %s",
+        "probabilities of those %.3f nats a token apart, of refusing at most %.3f: answers are written in %s",
         same, len(pairs), close, nats, apart, "bfloat16" if found.agrees else "float32",
     )  # fmt: skip
     return found

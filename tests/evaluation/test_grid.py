@@ -196,7 +196,7 @@ def test_bfloat16_answers_only_where_its_answers_agree(
     inputs = EvalInputs.of_project("random_lora", 7, root)
     own = evaluate(inputs, fewer, RETRIEVAL, MAX_LENGTH)
     check = own.metrics["precision_check"]
-    assert check["questions"] == 3 and check["logprob_difference"] > 0
+    assert check["questions"] == 3
     agrees = PrecisionCheck(**check).agrees
     assert own.calibrations.answers_in == own.metrics["precision"] == ("bfloat16" if agrees else "float32")
     for precision in ("bfloat16", "float32"):
