@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mark.answering.engine import Generation
-from mark.answering.refusal import fit
+from mark.answering.refusal import PLAIN, Calibration
 from mark.errors import DataError
 from mark.evaluation.calibration import Calibrations, PrecisionCheck
 from mark.evaluation.engines import CALIBRATION, control_engine, engine_of
@@ -80,7 +80,9 @@ def test_a_base_model_and_the_champion_answer_as_they_were_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mark.evaluation.precision.preferred_dtype", lambda device: LOW)
-    rule = fit([], [], [])
+    rule = Calibration(
+        threshold=0.5, fitted=False, model=PLAIN, mean_f1=0.0, answerable=1, unanswerable=1, curve=[]
+    )
     found = Calibrations(entry="e", base="b", question_ids=[], thresholds={"base": rule, "tuned": rule})
     for answers_in, dtype in (("float32", torch.float32), ("bfloat16", LOW), (None, LOW)):
         kept = found.model_copy(update={"answers_in": answers_in}).model_dump(mode="json")
