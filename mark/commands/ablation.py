@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from mark.commands.revisions import read_at
 from mark.config import PARAMS, Eval, load_section, load_seed
 from mark.errors import ConfigError, DataError
+from mark.evaluation.calibration import LOCAL, Calibrations
 from mark.evaluation.development import cluster, refusal_auc
+from mark.evaluation.engines import CALIBRATION, told_apart
 from mark.evaluation.results import DEVELOPMENT
 from mark.evaluation.significance import Bootstrap
 from mark.files import REPORTS
@@ -63,7 +65,27 @@ def run_ablation(revisions: Sequence[str], cell: str, entry: str | None, root: P
         "The refusal columns are not paired and in sample: the rule is fitted on these questions and on the "
         "validation questions of the arm."
     )
-    return "\n".join([*lines, "", note])
+    apart = told_apart({name: _engine(name, file.with_name(CALIBRATION), root) for name in revisions})
+    return "\n".join([*lines, "", note, *([f"With care: {apart}."] if apart else [])])
+
+
+def _engine(revision: str, file: Path, root: Path) -> str:
+    """What gave the answers, as `engine_of` has it."""
+    try:
+        text = read_at(revision, file, root)
+    except DataError:  # older versions wrote none
+        return LOCAL
+    try:
+        found = Calibrations.model_validate_json(text)
+    except ValidationError as fault:
+        raise DataError(
+            f"{revision}: {file}: {fault.errors()[0]['msg']}; run `dvc repro eval` there"
+        ) from None
+    return (
+        f"{found.engine} in {found.answers_in}"
+        if found.engine == LOCAL and found.answers_in
+        else found.engine
+    )
 
 
 def _rows(revision: str, file: Path, cell: str, root: Path) -> dict[str, Prediction]:

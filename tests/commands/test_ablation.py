@@ -10,7 +10,8 @@ import pytest
 
 from mark.commands.ablation import run_ablation
 from mark.errors import ConfigError, DataError
-from mark.files import write_jsonl
+from mark.evaluation.calibration import Calibrations
+from mark.files import write_json, write_jsonl
 from mark.records import Prediction
 from tests.conftest import ROOT
 
@@ -56,11 +57,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         git("tag", name)
     subprocess.run(["dvc", "init", "-q"], cwd=folder, check=True, capture_output=True)
     write_jsonl(folder / FILE, SECOND)
+    found = Calibrations(entry="e", base="b", question_ids=[], thresholds={}, answers_in="bfloat16")
+    write_json(folder / FILE.with_name("calibration.json"), found.model_dump(mode="json"))
     return folder
 
 
 def test_arms_are_paired_with_the_first(root: Path) -> None:
-    head, _, first, second, here, _, note = run_ablation(
+    head, _, first, second, here, _, note, apart = run_ablation(
         ["first", "second", "workspace"], "tuned_retrieval", None, root
     ).splitlines()
     assert [cell.strip() for cell in head.split("|")[1:5]] == [
@@ -81,6 +84,10 @@ def test_arms_are_paired_with_the_first(root: Path) -> None:
     assert (one[" refusal AUC "], two[" refusal AUC "]) == (" 0.00 ", " 1.00 ")
     assert here.split("|")[2:] == second.split("|")[2:]
     assert "in sample" in note
+    assert apart == (
+        "With care: these answers were not given by one engine (first by local, second by local, workspace by "
+        "local in bfloat16)."
+    )
 
 
 def test_an_output_that_the_cache_lacks(tmp_path: Path) -> None:
