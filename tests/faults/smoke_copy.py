@@ -16,6 +16,7 @@ import yaml
 
 from mark.files import sha256_file
 from mark.ingest.index import collection_keys, stored_ids
+from mark.reproduce.dvc_yaml import read_mapping
 from tests.faults.hook import HOOK
 
 STAGES = (
@@ -146,8 +147,8 @@ def _aside(path: Path) -> bool:
 
 
 def _lock(project: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((project / _LOCK).read_text())
-    return found
+    """As DVC reads it: by YAML 1.1 an `off` would come back as false, and make a stage stale."""
+    return read_mapping((project / _LOCK).read_text(), _LOCK)
 
 
 def _collection(project: Path) -> tuple[dict[str, str | None], list[str]]:
