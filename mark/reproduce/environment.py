@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mark.config import PARAMS
 from mark.errors import DataError
-from mark.files import REPORTS, read_json, write_json
+from mark.files import MODELS, REPORTS, read_json, write_json
 from mark.reproduce.git import file_at
 from mark.reproduce.pipeline import DVC_YAML, Stage, dvc_hash, stages_of
 
@@ -109,6 +109,8 @@ def record_run(root: Path = Path()) -> None:
     except (DataError, FileNotFoundError) as fault:
         log.warning("what %s computed on is not recorded: %s", stage, fault)
         return
+    if any(Path(dep).is_relative_to(MODELS) for dep in declared.deps):
+        import torch  # noqa: F401  # else a run that found all its work done would have another record
     outs = {out: dvc_hash(root / out) for out in declared.outs if (root / out).exists()}
     record = RunRecord(stage=stage, outs=outs, environment=present_environment(root))
     write_json(root / record_path(stage), record.model_dump())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from mark.reproduce.environment import (
 )
 from mark.reproduce.git import commit_of
 from mark.reproduce.pipeline import lock_here
+from tests.conftest import ROOT
 from tests.reproduce.conftest import commit
 
 THERE = Environment(
@@ -78,6 +82,17 @@ def test_a_pipeline_that_cannot_be_read_costs_the_record_alone(
     record_run(tiny)
     assert "what train computed on is not recorded: dvc.yaml: train: `foreach`" in caplog.text
     assert not (tiny / record_path("train")).exists()
+
+
+def test_torch_is_recorded_where_a_model_is_read_though_nothing_had_to_be_computed(tiny: Path) -> None:
+    code = "import sys; from pathlib import Path; from mark.reproduce.environment import record_run; "
+    code += "record_run(Path(sys.argv[1]))"
+    for stage in ("train", "eval@tiny_lora"):
+        place = {**os.environ, "DVC_STAGE": stage, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", code, str(tiny)], env=place, check=True)
+    read, written = record_here(tiny, "eval@tiny_lora"), record_here(tiny, "train")
+    assert read is not None and read.environment.torch_cpu is not None
+    assert written is not None and written.environment.torch_cpu is None  # it has no model among its deps
 
 
 def test_a_damaged_record_is_one_line(tiny: Path) -> None:
