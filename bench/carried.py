@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mark.errors import ConfigError
+
 if TYPE_CHECKING:
     from mark.answering.engine import Request
 
@@ -36,8 +38,16 @@ RANDOM = "random weights of the base's shape"
 
 
 def folder() -> Path | None:
-    """What MARK_BENCH names."""
+    """What MARK_BENCH names.
+
+    Raises:
+        ConfigError: It is no folder that `write` wrote.
+    """
     named = os.environ.get(VARIABLE)
+    if named and not (Path(named) / "base/config.json").is_file():
+        raise ConfigError(
+            f"{VARIABLE}: {named} holds no base/config.json; `python -m bench.carried FOLDER` writes it"
+        )
     return Path(named) if named else None
 
 

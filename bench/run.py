@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.carried import folder
 from bench.rows import Row, device, line
 from mark.errors import MarkError
 from mark.files import write_json
@@ -32,6 +33,11 @@ def main(asked: Sequence[str]) -> int:
         return 2
     logging.disable(logging.INFO)
     found: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
+    try:
+        folder()
+    except MarkError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return fault.exit_code
     for name in asked or MODULES:
         kept = [row for row in found if not row["name"].startswith(f"{name}: ")]
         try:

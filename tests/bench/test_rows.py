@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -104,3 +105,13 @@ def test_without_a_gpu_every_gpu_row_says_so() -> None:
 def test_an_unknown_module_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nothing"]) == 2
     assert capsys.readouterr().err.startswith("bench has no module 'nothing'; there are training, answering")
+
+
+def test_a_carried_folder_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARK_BENCH", str(tmp_path))
+    assert main(["training"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"MARK_BENCH: {tmp_path} holds no base/config.json; `python -m bench"
+    )

@@ -249,6 +249,8 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     given = parser.parse_args()
     stages = given.stages or list(STAGES)
+    if unknown := sorted({*stages} - {*STAGES}):
+        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
     try:
         kills = kill_all(stages, given.kills)
     except KeyboardInterrupt:
